@@ -1,0 +1,73 @@
+"""The Haiku modules of the ansatz: equivariant layers, orbitals and their envelope (Phys. Rev. A 108, 063320).
+
+Features are laid out ``(A, W, F)``, particles first: the mean over particles is then a sum of contiguous blocks. Every module
+takes plain features or jets.
+"""
+
+from __future__ import annotations
+
+import math
+
+import haiku as hk
+import jax.numpy as jnp
+from jax import Array
+
+from repro.ansatz.jet import Features, gaussian, particle_mean, tanh
+
+
+def _linear_parameters(fan_in: int, fan_out: int, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """Weights ``(fan_in, fan_out)`` and biases ``(fan_out,)``, uniform in +-1/sqrt(fan_in)."""
+    initial = hk.initializers.RandomUniform(-1.0 / math.sqrt(fan_in), 1.0 / math.sqrt(fan_in))
+    return (
+        hk.get_parameter("w", (fan_in, fan_out), dtype, initial),
+        hk.get_parameter("b", (fan_out,), dtype, initial),
+    )
+
+
+class EquivariantLayer(hk.Module):
+    """h_m -> tanh(W [h_m, mean_m' h_m'] + b), plus h_m when ``skip``.
+
+    Permuting the particles permutes the output in the same way.
+    """
+
+    def __init__(self, units: int, skip: bool, dtype: jnp.dtype, name: str):
+        super().__init__(name=name)
+        self.units, self.skip, self.dtype = units, skip, dtype
+
+    def __call__(self, h: Features, features: int) -> Features:
+        """Maps ``(A, W, features)`` to ``(A, W, units)``."""
+        w, b = _linear_parameters(2 * features, self.units, self.dtype)
+        # W [h, mean h] = W_own h + W_mean mean h: the second product is the same for all particles.
+        out = tanh(h @ w[:features] + (particle_mean(h) @ w[features:] + b))
+        return h + out if self.skip else out
+
+
+class SlaterOrbitals(hk.Module):
+    """Orbital matrices of D determinants: a linear map of the features times Gaussian envelopes exp(-(w_j x_i)^2)."""
+
+    def __init__(self, determinants: int, dtype: jnp.dtype, name: str = "orbitals"):
+        super().__init__(name=name)
+        self.determinants, self.dtype = determinants, dtype
+
+    def __call__(self, h: Features, x: Features, features: int, particles: int) -> Features:
+        """Maps features ``(A, W, features)`` and positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``."""
+        count = self.determinants * particles
+        w, b = _linear_parameters(features, count, self.dtype)
+        width = hk.get_parameter("envelope", (count,), self.dtype, hk.initializers.Constant(math.sqrt(0.5)))
+        return (h @ w + b) * gaussian(x * width)
+
+
+class EquivariantOrbitals(hk.Module):
+    """The whole network, from positions to orbital matrices."""
+
+    def __init__(self, layers: int, hidden: int, determinants: int, dtype: jnp.dtype, name: str = "ansatz"):
+        super().__init__(name=name)
+        self.layers, self.hidden, self.determinants, self.dtype = layers, hidden, determinants, dtype
+
+    def __call__(self, x: Features, particles: int) -> Features:
+        """Maps positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``; entry (i, w, d A + j) is orbital j at particle i."""
+        h, features = x, 1
+        for index in range(self.layers):
+            layer = EquivariantLayer(self.hidden, skip=index > 0, dtype=self.dtype, name=f"equivariant_{index + 1}")
+            h, features = layer(h, features), self.hidden
+        return SlaterOrbitals(self.determinants, self.dtype)(h, x, features, particles)

@@ -1,0 +1,1 @@
+"""The Hamiltonian and its observables: pure functions of arrays."""

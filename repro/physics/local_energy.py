@@ -1,0 +1,49 @@
+"""The local energy E_L(x) = (H psi)(x) / psi(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from repro.physics.hamiltonian import System, potential_energy
+
+
+def local_energy(laplacian_ratio: Array, x: Array, system: System) -> Array:
+    """E_L = -1/2 (sum_i d^2 psi / dx_i^2) / psi + V(x).
+
+    With L = ln|psi| the ratio equals sum_i [ d^2 L/dx_i^2 + (dL/dx_i)^2 ]; near a node these two terms are huge and
+    opposite, so a wavefunction that can supply the ratio itself should (see ``repro.ansatz.determinant``).
+
+    Args:
+        laplacian_ratio: (sum_i d^2 psi / dx_i^2) / psi, shape ``(...)``.
+        x: positions, shape ``(..., A)``.
+        system: the couplings.
+
+    Returns:
+        Local energies in hbar omega, shape ``(...)``.
+    """
+    return -0.5 * laplacian_ratio + potential_energy(x, system)
+
+
+def log_laplacian_ratio(log_psi: Callable[[Array], Array], x: Array) -> Array:
+    """(sum_i d^2 psi / dx_i^2) / psi from any function ln|psi|, by forward-over-forward differentiation.
+
+    Args:
+        log_psi: maps one walker, shape ``(A,)``, to ln|psi|, a scalar.
+        x: one walker, shape ``(A,)``; ``jax.vmap`` over walkers.
+
+    Returns:
+        sum_i [ d^2 L/dx_i^2 + (dL/dx_i)^2 ] with L = ln|psi|, a scalar.
+    """
+
+    def along(direction: Array) -> Array:
+        def slope(y: Array) -> Array:
+            return jax.jvp(log_psi, (y,), (direction,))[1]
+
+        first, second = jax.jvp(slope, (x,), (direction,))
+        return second + first**2
+
+    return jnp.sum(jax.vmap(along)(jnp.eye(x.shape[0], dtype=x.dtype)))

@@ -1,0 +1,1 @@
+"""Pretraining, the epoch, checkpoints and run directories."""

@@ -1,0 +1,93 @@
+"""Checkpoints: the whole state of a run in one npz file, without pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from repro.errors import InputError
+from repro.training.files import write_atomic
+from repro.training.state import TrainState
+
+HEADER = "header"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        content_hash: of the configuration it belongs to.
+        phase: "pretraining" or "training".
+        epoch: epochs of that phase done.
+        walker_chunk: walkers differentiated at once, on which the rounding of sums depends.
+    """
+
+    content_hash: str
+    phase: str
+    epoch: int
+    walker_chunk: int
+
+
+def _named_leaves(state: TrainState) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def save_checkpoint(path: Path, header: Header, state: TrainState) -> None:
+    """Writes state and header atomically."""
+    arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(state)}
+    text = json.dumps(asdict(header)).encode()
+    buffer = io.BytesIO()
+    np.savez(buffer, **{HEADER: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, buffer.getvalue())
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no checkpoint there; start the run anew with --overwrite") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: truncated or damaged checkpoint ({error}); start anew with --overwrite") from error
+
+
+def load_header(path: Path) -> Header:
+    """The header alone.
+
+    Raises:
+        InputError: if the file is missing, truncated or no checkpoint.
+    """
+    return _header(path, _read(path))
+
+
+def _header(path: Path, arrays: dict[str, np.ndarray]) -> Header:
+    try:
+        return Header(**json.loads(arrays[HEADER].tobytes()))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a checkpoint of this package ({error!r})") from error
+
+
+def load_checkpoint(path: Path, template: TrainState) -> TrainState:
+    """The state, checked against the shapes and types of ``template`` (arrays or ``jax.ShapeDtypeStruct``).
+
+    Raises:
+        InputError: if the file is missing, truncated, or holds another state.
+    """
+    arrays = _read(path)
+    leaves = []
+    for name, like in _named_leaves(template):
+        stored = arrays.get(name)
+        if stored is None or stored.shape != like.shape or stored.dtype != like.dtype:
+            found = "nothing" if stored is None else f"{stored.dtype}{list(stored.shape)}"
+            raise InputError(f"{path}: {name} should be {like.dtype}{list(like.shape)}, found {found}")
+        leaves.append(jax.numpy.asarray(stored))
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)

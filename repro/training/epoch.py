@@ -1,0 +1,161 @@
+"""One epoch as a pure function, and chunks of epochs as one compiled loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from repro.ansatz.wavefunction import Params, Wavefunction
+from repro.physics.hamiltonian import System
+from repro.physics.local_energy import local_energy
+from repro.physics.oscillator import oscillator_orbitals
+from repro.sampling.metropolis import LogDensity, walk
+from repro.training.state import Metrics, TrainState, stream_key
+
+Epoch = Callable[[TrainState, Array, System], tuple[TrainState, Metrics]]
+"""(state, key of this epoch, couplings) -> (state, metrics)."""
+
+Chunk = Callable[[TrainState, Array, System, Array], tuple[TrainState, Metrics]]
+"""(state, seed, couplings, number of epochs) -> (state, metrics with a leading axis of the chunk's capacity)."""
+
+CLIP_WIDTH = 5.0
+
+
+def density(wavefunction: Wavefunction, params: Params) -> LogDensity:
+    """ln|psi|^2 of the current state, the target of the walk."""
+    return lambda x: 2.0 * wavefunction.log_psi(params, x)
+
+
+def over_walkers(function: Callable[[Array], Array], x: Array, chunk: int) -> Array:
+    """``function(x)`` for walkers ``(W, A)``, evaluated ``chunk`` walkers at a time to bound the memory."""
+    if chunk == x.shape[0]:
+        return function(x)
+    return jax.lax.map(function, x.reshape(-1, chunk, x.shape[1])).reshape(-1)
+
+
+def walker_energies(wavefunction: Wavefunction, params: Params, x: Array, system: System, chunk: int) -> Array:
+    """Local energies of walkers ``(W, A)``, shape ``(W,)``."""
+    return over_walkers(lambda y: local_energy(wavefunction.laplacian_ratio(params, y), y, system), x, chunk)
+
+
+def clip_local_energies(energies: Array) -> Array:
+    """Local energies clipped to median +- 5 mean|E_L - median|."""
+    median = jnp.median(energies)
+    spread = CLIP_WIDTH * jnp.mean(jnp.abs(energies - median))
+    return jnp.clip(energies, median - spread, median + spread)
+
+
+def energy_gradient(wavefunction: Wavefunction, params: Params, x: Array, energies: Array, chunk: int) -> Params:
+    """g = 2 E[ (E_L - E) d ln|psi| / d theta ].
+
+    Centring the energies centres the product in both factors, since sum_w (E_w - E) = 0 annihilates the mean of the other.
+
+    Args:
+        wavefunction: the state.
+        params: where.
+        x: walkers, shape ``(W, A)``.
+        energies: local energies, clipped if that is wanted, shape ``(W,)``.
+        chunk: walkers differentiated at a time.
+
+    Returns:
+        The gradient, of the structure of ``params``.
+    """
+    weights = 2.0 * (energies - jnp.mean(energies)) / energies.shape[0]
+
+    def weighted(p: Params, y: Array, w: Array) -> Array:
+        return jnp.sum(w * wavefunction.log_psi(p, y))
+
+    if chunk == x.shape[0]:
+        return jax.grad(weighted)(params, x, weights)
+
+    def add(total: Params, part: tuple[Array, Array]) -> tuple[Params, None]:
+        return jax.tree.map(jnp.add, total, jax.grad(weighted)(params, *part)), None
+
+    parts = (x.reshape(-1, chunk, x.shape[1]), weights.reshape(-1, chunk))
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)[0]
+
+
+def training_epoch(
+    wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: int, walker_chunk: int
+) -> Epoch:
+    """Walk, energy, gradient, update.
+
+    The metrics describe the parameters before the update: energy, its error and variance over the walkers (unclipped), the clipped
+    mean, the walk's acceptance and proposal width, and the norms of the gradient and of the step.
+    """
+
+    def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
+        params = state.params
+        chain, acceptance = walk(density(wavefunction, params), state.chain, key, sweeps)
+        energies = walker_energies(wavefunction, params, chain.walkers, system, walker_chunk)
+        clipped = clip_local_energies(energies)
+        grads = energy_gradient(wavefunction, params, chain.walkers, clipped, walker_chunk)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        variance = jnp.var(energies, ddof=1)
+        metrics = {
+            "energy": jnp.mean(energies),
+            "energy_error": jnp.sqrt(variance / energies.shape[0]),
+            "variance": variance,
+            "energy_clipped": jnp.mean(clipped),
+            "acceptance": acceptance,
+            "proposal_width": chain.width,
+            "grad_norm": optax.tree.norm(grads),
+            "step_norm": optax.tree.norm(updates),
+        }
+        new_params: Any = optax.apply_updates(params, updates)
+        return TrainState(new_params, opt_state, chain, state.epoch + 1), metrics
+
+    return epoch
+
+
+def pretraining_epoch(
+    wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: int
+) -> Epoch:
+    """Walk on the network's own |psi|^2, then one step on the distance to the oscillator's orbitals.
+
+    The loss is the mean over walkers of sum_{d,i,j} (M^d_ij - phi_j(x_i))^2, with M the orbital matrices, envelope included.
+    """
+
+    def loss(params: Params, x: Array) -> Array:
+        target = jnp.moveaxis(oscillator_orbitals(x, x.shape[-1]), 0, -1)  # (A, A, W)
+        distance = wavefunction.orbitals(params, x) - target[:, :, None]
+        return jnp.sum(distance**2) / x.shape[0]
+
+    def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
+        del system  # the oscillator's orbitals know nothing of the interaction
+        chain, acceptance = walk(density(wavefunction, state.params), state.chain, key, sweeps)
+        value, grads = jax.value_and_grad(loss)(state.params, chain.walkers)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        metrics = {"loss": value, "acceptance": acceptance, "proposal_width": chain.width}
+        new_params: Any = optax.apply_updates(state.params, updates)
+        return TrainState(new_params, opt_state, chain, state.epoch + 1), metrics
+
+    return epoch
+
+
+def chunk_of_epochs(epoch: Epoch, stream: int, capacity: int) -> Chunk:
+    """Up to ``capacity`` epochs as one loop inside one compiled function.
+
+    The number of epochs is data, not a constant of the compiled program: however a run is cut into chunks, by its length, by
+    the clock or by a crash, every epoch is computed by the same machine code and gives the same bits. (A ``lax.scan`` of another length
+    is another program.) Rows of the metrics beyond the number asked for are NaN.
+    """
+
+    def chunk(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
+        root = stream_key(seed, stream)
+
+        def body(row: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            current, rows = carry
+            following, metrics = epoch(current, jax.random.fold_in(root, current.epoch), system)
+            return following, {name: rows[name].at[row].set(metrics[name]) for name in rows}
+
+        shapes = jax.eval_shape(epoch, state, root, system)[1]
+        empty = {name: jnp.full((capacity, *shape.shape), jnp.nan, shape.dtype) for name, shape in shapes.items()}
+        return jax.lax.fori_loop(0, count, body, (state, empty))
+
+    return chunk

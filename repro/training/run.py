@@ -1,0 +1,383 @@
+"""A run from its configuration to its result: pretraining, training, evaluation, with checkpoints in between."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from repro.ansatz import Wavefunction, slater_wavefunction
+from repro.errors import DivergedError, InputError
+from repro.optimizers import build_optimizer
+from repro.physics.hamiltonian import System
+from repro.sampling.metropolis import initial_chain, walk
+from repro.training import environment
+from repro.training.checkpoint import Header, load_checkpoint, load_header, save_checkpoint
+from repro.training.config import RunConfig, resolve_walker_chunk
+from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table
+from repro.training.epoch import (
+    Chunk,
+    Epoch,
+    chunk_of_epochs,
+    density,
+    pretraining_epoch,
+    training_epoch,
+    walker_energies,
+)
+from repro.training.files import write_atomic
+from repro.training.reporting import Reporter, Silent
+from repro.training.rundir import RunDirectory, prepare
+from repro.training.state import (
+    EVALUATION_STREAM,
+    INIT_STREAM,
+    PRETRAINING_STREAM,
+    TRAINING_STREAM,
+    WALKER_STREAM,
+    Metrics,
+    TrainState,
+    stream_key,
+)
+
+CAPACITY = 256
+EVALUATION_CAPACITY = 16
+CHUNK_SECONDS = 1.0
+CHECKPOINT_SECONDS = 10.0
+PRETRAINING, TRAINING, EVALUATION = "pretraining", "training", "evaluation"
+
+
+class Phase(NamedTuple):
+    """One stretch of epochs of the same kind."""
+
+    name: str
+    epochs: int
+    stream: int
+    epoch: Epoch
+    optimizer: optax.GradientTransformation
+    columns: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """Where a run ended: its directory and the content of ``result.json``."""
+
+    run: RunDirectory
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The functions that a configuration stands for."""
+
+    config: RunConfig
+    walker_chunk: int
+    wavefunction: Wavefunction
+    phases: tuple[Phase, Phase]
+
+    @property
+    def system(self) -> System:
+        dtype = jnp.dtype(self.config.dtype)
+        return System(jnp.asarray(self.config.system.v0, dtype), jnp.asarray(self.config.system.sigma0, dtype))
+
+    @property
+    def seed(self) -> jax.Array:
+        return jnp.asarray(self.config.seed, jnp.uint32)
+
+    def initial_state(self) -> TrainState:
+        config = self.config
+        params = self.wavefunction.init(stream_key(self.seed, INIT_STREAM))
+        walker_key = stream_key(self.seed, WALKER_STREAM)
+        chain = initial_chain(walker_key, config.sampling.walkers, config.system.particles, config.dtype)
+        return TrainState(params, self.phases[0].optimizer.init(params), chain, jnp.zeros((), jnp.int32))
+
+    def enter(self, phase: Phase, state: TrainState) -> TrainState:
+        """The state with which a later phase begins: same parameters and walkers, a fresh optimiser."""
+        opt_state = phase.optimizer.init(state.params)
+        return state._replace(opt_state=opt_state, epoch=jnp.zeros((), jnp.int32))
+
+
+def build_model(config: RunConfig, walker_chunk: int) -> _Model:
+    """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet."""
+    ansatz, sweeps = config.ansatz, config.sampling.sweeps
+    wavefunction = slater_wavefunction(
+        config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, config.dtype
+    )
+    fit = optax.adam(config.pretraining.learning_rate)
+    optimizer = build_optimizer(config.optimizer)
+    first = pretraining_epoch(wavefunction, fit, sweeps)
+    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk)
+    return _Model(
+        config,
+        walker_chunk,
+        wavefunction,
+        (
+            Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, PRETRAINING_COLUMNS),
+            Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, CURVE_COLUMNS),
+        ),
+    )
+
+
+@contextmanager
+def numerics(dtype: str, device: jax.Device) -> Iterator[None]:
+    """Precision and device of everything computed inside: no TF32, doubles only where asked for."""
+    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"), jax.default_device(device):
+        yield
+
+
+class _Diverged(Exception):
+    def __init__(self, epoch: int, quantity: str) -> None:
+        super().__init__(epoch, quantity)
+        self.epoch, self.quantity = epoch, quantity
+
+
+def _compile(chunk: Chunk, state: TrainState, model: _Model) -> Chunk:
+    count = jnp.zeros((), jnp.int32)
+    return jax.jit(chunk).lower(state, model.seed, model.system, count).compile()  # type: ignore[return-value]
+
+
+def _chunks(
+    chunk: Chunk, state: TrainState, model: _Model, epochs: int, capacity: int
+) -> Iterator[tuple[TrainState, dict[str, np.ndarray], float]]:
+    """Runs a phase to its last epoch; yields the state, the metrics of the epochs just done and the seconds each took.
+
+    The length of a chunk follows the clock, so that progress is seen about once a second; it has no effect on the numbers.
+    """
+    count = 1
+    while (done := int(state.epoch)) < epochs:
+        count = min(count, capacity, epochs - done)
+        begin = time.perf_counter()
+        state, metrics = jax.block_until_ready(chunk(state, model.seed, model.system, jnp.asarray(count, jnp.int32)))
+        seconds = (time.perf_counter() - begin) / count
+        yield state, {name: np.asarray(values)[:count] for name, values in metrics.items()}, seconds
+        count = max(1, min(2 * count, int(CHUNK_SECONDS / seconds)))
+
+
+def _run_phase(
+    model: _Model,
+    phase: Phase,
+    state: TrainState,
+    table: Table,
+    save: Callable[[Phase, TrainState, Table], None],
+    checkpoint_seconds: float,
+    reporter: Reporter,
+) -> TrainState:
+    done = int(state.epoch)
+    if done == phase.epochs:
+        return state
+    reporter.start(phase.name, done, phase.epochs)
+    compiled = _compile(chunk_of_epochs(phase.epoch, phase.stream, CAPACITY), state, model)
+    saved_at, saved = time.monotonic(), state
+    try:
+        for following, metrics, seconds in _chunks(compiled, state, model, phase.epochs, CAPACITY):
+            rows = [
+                {name: float(values[row]) for name, values in metrics.items()} for row in range(len(metrics["acceptance"]))
+            ]
+            first = int(state.epoch) + 1
+            for number, row in enumerate(rows, start=first):
+                table.append({"epoch": number, **row, "seconds": seconds})
+                if bad := next((name for name, value in row.items() if not math.isfinite(value)), None):
+                    raise _Diverged(number, bad)
+            state = following
+            reporter.advance(int(state.epoch), rows[-1])
+            if time.monotonic() - saved_at >= checkpoint_seconds:
+                save(phase, state, table)
+                saved_at, saved = time.monotonic(), state
+    finally:
+        # Also on an interruption: what was computed up to the last whole chunk is kept.
+        if state is not saved:
+            last = int(state.epoch)
+            save(phase, state, Table(phase.columns, table.lines[:last]))
+    reporter.finish()
+    return state
+
+
+def _evaluation_epoch(model: _Model) -> Epoch:
+    def epoch(state: TrainState, key: jax.Array, system: System) -> tuple[TrainState, Metrics]:
+        chain, acceptance = walk(density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps)
+        energies = walker_energies(model.wavefunction, state.params, chain.walkers, system, model.walker_chunk)
+        return state._replace(chain=chain, epoch=state.epoch + 1), {"energies": energies, "acceptance": acceptance}
+
+    return epoch
+
+
+def sample_energies(model: _Model, state: TrainState, reporter: Reporter) -> np.ndarray:
+    """Local energies of many further batches at fixed parameters, shape ``(batches, walkers)``.
+
+    A tenth as many batches again go before, unrecorded, to let the walkers forget the last update.
+    """
+    burn_in = max(1, model.config.evaluation.batches // 10)
+    batches = burn_in + model.config.evaluation.batches
+    chunk = chunk_of_epochs(_evaluation_epoch(model), EVALUATION_STREAM, EVALUATION_CAPACITY)
+    # Only parameters and walkers matter here.
+    state = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
+    reporter.start(EVALUATION, 0, batches)
+    parts = []
+    compiled = _compile(chunk, state, model)
+    for following, metrics, _ in _chunks(compiled, state, model, batches, EVALUATION_CAPACITY):
+        parts.append(metrics["energies"])
+        reporter.advance(int(following.epoch), {"energy": float(np.mean(metrics["energies"]))})
+    reporter.finish()
+    return np.concatenate(parts)[burn_in:]
+
+
+def _load(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tuple[_Model, Phase, TrainState]:
+    header = load_header(run.checkpoint)
+    if walker_chunk not in (None, header.walker_chunk):
+        raise InputError(
+            f"walker_chunk = {walker_chunk}: the run was begun with {header.walker_chunk}; leave --walker-chunk out"
+        )
+    model = build_model(config, header.walker_chunk)
+    if header.content_hash != model.config.content_hash:
+        raise InputError(f"{run.checkpoint}: belongs to configuration {header.content_hash}, not to this run's")
+    phase = next((phase for phase in model.phases if phase.name == header.phase), None)
+    if phase is None:
+        raise InputError(f"{run.checkpoint}: unknown phase {header.phase!r}")
+
+    def template() -> TrainState:
+        return model.enter(phase, model.initial_state())
+
+    return model, phase, load_checkpoint(run.checkpoint, jax.eval_shape(template))
+
+
+def train(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    walker_chunk: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    reporter: Reporter | None = None,
+) -> Outcome:
+    """Makes a run, or finishes one that was interrupted, in the directory ``out``.
+
+    However often a run is interrupted, on the same machine its ``curve.csv`` comes out the same to the byte, except for the column
+    ``seconds``.
+
+    Args:
+        config: what to run.
+        out: directory of the run.
+        device: "cpu", "gpu", or None for a GPU when there is one.
+        walker_chunk: walkers differentiated at once, which bounds the memory; None for a value chosen from the memory needed.
+        resume: go on with the run in ``out``, if there is one.
+        overwrite: replace the run in ``out``.
+        checkpoint_seconds: least time between two checkpoints.
+        reporter: told of the progress.
+
+    Returns:
+        The run's directory and result.
+
+    Raises:
+        InputError: for anything that can be known to fail beforehand; nothing is written then.
+        DivergedError: if the optimisation left the finite numbers; the result says so too.
+    """
+    reporter = reporter or Silent()
+    chosen = environment.select_device(device)
+    chunk_size = resolve_walker_chunk(config, walker_chunk)
+    run, exists = prepare(config, out, resume, overwrite)
+    with run.locked(), numerics(config.dtype, chosen):
+        if exists and run.result.exists():
+            result = run.read_result()
+            if result["status"] == "diverged":
+                raise DivergedError(f"{run.path}: {result['reason']}")
+            reporter.note(f"{run.path}: complete; nothing to do")
+            return Outcome(run, result)
+        files = {PRETRAINING: run.pretraining, TRAINING: run.curve}
+        tables = {PRETRAINING: Table(PRETRAINING_COLUMNS), TRAINING: Table(CURVE_COLUMNS)}
+        if exists and run.checkpoint.exists():
+            model, current, state = _load(config, run, walker_chunk)
+            known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
+            for phase in model.phases[: model.phases.index(current) + 1]:
+                path = files[phase.name]
+                text = path.read_text() if path.exists() else ""
+                tables[phase.name] = Table.decode(phase.columns, text, known[phase.name], str(path))
+            reporter.note(f"{run.path}: going on after {current.name} epoch {int(state.epoch)}")
+        else:
+            model = build_model(config, chunk_size)
+            current, state = model.phases[0], jax.jit(model.initial_state)()
+
+        def save(phase: Phase, state: TrainState, table: Table) -> None:
+            # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
+            write_atomic(files[phase.name], table.encode())
+            header = Header(config.content_hash, phase.name, int(state.epoch), model.walker_chunk)
+            save_checkpoint(run.checkpoint, header, state)
+
+        try:
+            for phase in model.phases[model.phases.index(current) :]:
+                if phase is not current:
+                    state = model.enter(phase, state)
+                table = tables[phase.name]
+                if not table.lines:
+                    save(phase, state, table)
+                state = _run_phase(model, phase, state, table, save, checkpoint_seconds, reporter)
+            estimate = _estimate(sample_energies(model, state, reporter))
+        except _Diverged as error:
+            reason = f"{error.quantity} is not finite at epoch {error.epoch}; the state of the last checkpoint is kept"
+            result = {"status": "diverged", "epoch": error.epoch, "quantity": error.quantity, "reason": reason}
+            result |= _provenance(run, model, tables[TRAINING], chosen)
+            run.write_json(run.result, result)
+            raise DivergedError(f"{run.path}: {reason}") from error
+        result = {"status": "complete", **estimate} | _provenance(run, model, tables[TRAINING], chosen)
+        run.write_json(run.result, result)
+    return Outcome(run, result)
+
+
+def _estimate(samples: np.ndarray) -> dict[str, float]:
+    from repro.training.statistics import estimate_energy
+
+    if not np.all(np.isfinite(samples)):
+        raise _Diverged(0, "energy of the evaluation")
+    estimate = asdict(estimate_energy(samples))
+    return {"energy": estimate.pop("energy"), "energy_error": estimate.pop("error"), **estimate}
+
+
+def _provenance(run: RunDirectory, model: _Model, table: Table, device: jax.Device) -> dict[str, Any]:
+    seconds = table.column("seconds")
+    return {
+        "content_hash": model.config.content_hash,
+        "curve_sha256": hashlib.sha256(run.curve.read_bytes()).hexdigest() if run.curve.exists() else None,
+        "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
+        "training_seconds": float(np.sum(seconds)),
+        "walker_chunk": model.walker_chunk,
+        "peak_memory_bytes": environment.peak_memory_bytes(device),
+        "versions": environment.versions(),
+        "device": environment.device_record(device),
+        "git_revision": environment.git_revision(),
+    }
+
+
+def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Final energy of the state in a run's checkpoint.
+
+    Args:
+        path: a run directory with a checkpoint.
+        device: as for :func:`train`.
+        reporter: told of the progress.
+
+    Returns:
+        ``energy``, ``energy_error``, ``rhat``, ``ess``, ``variance``, with the ``phase`` and ``epoch`` of the state.
+
+    Raises:
+        InputError: if there is no run, or no usable checkpoint in it.
+        DivergedError: if the state has no finite energy.
+    """
+    run = RunDirectory(Path(path))
+    config = run.read_config()
+    chosen = environment.select_device(device)
+    with numerics(config.dtype, chosen):
+        model, phase, state = _load(config, run, None)
+        samples = sample_energies(model, state, reporter or Silent())
+        try:
+            estimate = _estimate(samples)
+        except _Diverged as error:
+            raise DivergedError(f"{run.path}: {error.quantity} is not finite") from error
+    return {**estimate, "phase": phase.name, "epoch": int(state.epoch)}

@@ -1,0 +1,38 @@
+"""What an optimisation carries from one epoch to the next."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+
+from repro.ansatz.wavefunction import Params
+from repro.sampling.metropolis import Chain
+
+Metrics = dict[str, Array]
+"""Scalars that an epoch reports, by the names of the curve's columns."""
+
+# Streams of random numbers: key = fold_in(fold_in(key(seed), stream), epoch), so that an epoch's key depends on nothing before it.
+INIT_STREAM, WALKER_STREAM, PRETRAINING_STREAM, TRAINING_STREAM, EVALUATION_STREAM = range(5)
+
+
+class TrainState(NamedTuple):
+    """The state between two epochs.
+
+    Attributes:
+        params: parameters of the wavefunction.
+        opt_state: the optimiser's own state.
+        chain: the walkers.
+        epoch: number of epochs done, int32 scalar.
+    """
+
+    params: Params
+    opt_state: Any
+    chain: Chain
+    epoch: Array
+
+
+def stream_key(seed: Array, stream: int) -> Array:
+    """Root key of one stream of a (possibly traced) seed."""
+    return jax.random.fold_in(jax.random.key(seed), stream)
