@@ -4,8 +4,8 @@ Layout: matrices are ``(n, n, *batch)``, the batch *last*, so that every operati
 vectorises. No LAPACK call is made: on batches of tiny matrices it is slow, and inside a compiled epoch on two
 threads it has been seen to deadlock (JAX 0.10.2).
 
-Pivots smaller than machine precision times the largest entry of their matrix are replaced by that bound, so that a walker on
-a node gives large but finite numbers, never NaN.
+Pivots smaller than machine precision times the largest entry of their matrix are replaced by that bound, so that a
+walker on a node gives large but finite numbers, never NaN.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Elimination(NamedTuple):
     parity: Array
 
 
-def _away_from_zero(x: Array, bound: Array) -> Array:
+def _away_from_zero(x: Array, bound: Array | float) -> Array:
     return jnp.where(jnp.abs(x) < bound, jnp.where(x < 0, -bound, bound), x)
 
 
@@ -128,7 +128,7 @@ def log_sum_determinants(matrices: Array) -> tuple[Array, Array]:
     """
     signs, logs = slogdet(matrices)
     largest = jax.lax.stop_gradient(jnp.max(logs, axis=0))
-    total = _away_from_zero(jnp.sum(signs * jnp.exp(logs - largest), axis=0), jnp.finfo(logs.dtype).eps)
+    total = _away_from_zero(jnp.sum(signs * jnp.exp(logs - largest), axis=0), float(jnp.finfo(logs.dtype).eps))
     return jnp.sign(total), jnp.log(jnp.abs(total)) + largest
 
 
@@ -139,9 +139,9 @@ def sum_laplacian_ratio(matrices: Array, jacobian: Array, laplacian: Array) -> A
 
         (d_k^2 det M) / det M = tr(M^-1 d_k^2 M) + tr(B_k)^2 - tr(B_k^2).
 
-    Close to a node, at distance d, the last two terms grow as 1/d^2 and cancel to 1/d: in float32 nothing would be left.
-    Their difference is twice the sum of the principal 2 x 2 minors of B_k. From P M = L U = L diag(u) U1 follows that B_k is
-    similar to Y diag(1/u) with Y = L^-1 P (d_k M) U1^-1, in which only one pivot is small, so that
+    Close to a node, at distance d, the last two terms grow as 1/d^2 and cancel to 1/d: in float32 nothing would be
+    left. Their difference is twice the sum of the principal 2 x 2 minors of B_k. From P M = L U = L diag(u) U1
+    follows that B_k is similar to Y diag(1/u) with Y = L^-1 P (d_k M) U1^-1, in which only one pivot is small, so that
 
         tr(B_k)^2 - tr(B_k^2) = 2 sum_{i<j} (Y_ii Y_jj - Y_ij Y_ji) / (u_i u_j)
 
@@ -175,5 +175,5 @@ def sum_laplacian_ratio(matrices: Array, jacobian: Array, laplacian: Array) -> A
     logs = jnp.sum(jnp.log(jnp.abs(factors.pivots)), axis=0)
     signs = factors.parity * jnp.prod(jnp.sign(factors.pivots), axis=0)
     weights = signs * jnp.exp(logs - jnp.max(logs, axis=0))
-    total = _away_from_zero(jnp.sum(weights, axis=0), jnp.finfo(weights.dtype).eps)
+    total = _away_from_zero(jnp.sum(weights, axis=0), float(jnp.finfo(weights.dtype).eps))
     return jnp.sum(weights * ratio, axis=0) / total

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -58,8 +59,8 @@ class Jet:
         return Jet(value, slope * self.jacobian, slope * self.laplacian + bend * square)
 
 
-Features = Jet | Array
-"""What the modules take: features of shape ``(A, W, F)``, with or without their derivatives."""
+F = TypeVar("F", Jet, Array)
+"""What the modules take: features of shape ``(A, W, F)``, with their derivatives or without."""
 
 
 def position_jet(x: Array) -> Jet:
@@ -76,7 +77,7 @@ def position_jet(x: Array) -> Jet:
     return Jet(x, jnp.broadcast_to(identity, (particles, *x.shape)), jnp.zeros_like(x))
 
 
-def tanh(h: Features) -> Features:
+def tanh(h: F) -> F:
     """Hyperbolic tangent, elementwise."""
     if not isinstance(h, Jet):
         return jnp.tanh(h)
@@ -85,7 +86,7 @@ def tanh(h: Features) -> Features:
     return h.compose(value, slope, -2.0 * value * slope)
 
 
-def gaussian(h: Features) -> Features:
+def gaussian(h: F) -> F:
     """exp(-h^2), elementwise."""
     if not isinstance(h, Jet):
         return jnp.exp(-(h**2))
@@ -93,7 +94,7 @@ def gaussian(h: Features) -> Features:
     return h.compose(value, -2.0 * h.value * value, (4.0 * h.value**2 - 2.0) * value)
 
 
-def particle_mean(h: Features) -> Features:
+def particle_mean(h: F) -> F:
     """Mean over the particles, whose axis is kept with length 1."""
     if isinstance(h, Jet):
         return Jet(_mean(h.value, 0), _mean(h.jacobian, 1), _mean(h.laplacian, 0))

@@ -1,7 +1,7 @@
 """The Haiku modules of the ansatz: equivariant layers, orbitals and their envelope (Phys. Rev. A 108, 063320).
 
-Features are laid out ``(A, W, F)``, particles first: the mean over particles is then a sum of contiguous blocks. Every module
-takes plain features or jets.
+Features are laid out ``(A, W, F)``, particles first: the mean over particles is then a sum of contiguous blocks.
+Every module takes plain features or jets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import haiku as hk
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.jet import Features, gaussian, particle_mean, tanh
+from repro.ansatz.jet import F, gaussian, particle_mean, tanh
 
 
 def _linear_parameters(fan_in: int, fan_out: int, dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -34,7 +34,7 @@ class EquivariantLayer(hk.Module):
         super().__init__(name=name)
         self.units, self.skip, self.dtype = units, skip, dtype
 
-    def __call__(self, h: Features, features: int) -> Features:
+    def __call__(self, h: F, features: int) -> F:
         """Maps ``(A, W, features)`` to ``(A, W, units)``."""
         w, b = _linear_parameters(2 * features, self.units, self.dtype)
         # W [h, mean h] = W_own h + W_mean mean h: the second product is the same for all particles.
@@ -49,7 +49,7 @@ class SlaterOrbitals(hk.Module):
         super().__init__(name=name)
         self.determinants, self.dtype = determinants, dtype
 
-    def __call__(self, h: Features, x: Features, features: int, particles: int) -> Features:
+    def __call__(self, h: F, x: F, features: int, particles: int) -> F:
         """Maps features ``(A, W, features)`` and positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``."""
         count = self.determinants * particles
         w, b = _linear_parameters(features, count, self.dtype)
@@ -64,8 +64,8 @@ class EquivariantOrbitals(hk.Module):
         super().__init__(name=name)
         self.layers, self.hidden, self.determinants, self.dtype = layers, hidden, determinants, dtype
 
-    def __call__(self, x: Features, particles: int) -> Features:
-        """Maps positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``; entry (i, w, d A + j) is orbital j at particle i."""
+    def __call__(self, x: F, particles: int) -> F:
+        """Maps positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``; entry (i, w, d A + j) is orbital j at i."""
         h, features = x, 1
         for index in range(self.layers):
             layer = EquivariantLayer(self.hidden, skip=index > 0, dtype=self.dtype, name=f"equivariant_{index + 1}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import haiku as hk
@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.determinant import log_sum_determinants, sum_laplacian_ratio
-from repro.ansatz.jet import Features, Jet, position_jet
+from repro.ansatz.jet import F, Jet, position_jet
 from repro.ansatz.layers import EquivariantOrbitals
 
-Params = hk.Params
+Params = Mapping[str, Mapping[str, Array]]
+"""Parameters by module and name."""
 
 
 class Wavefunction(NamedTuple):
@@ -52,7 +53,7 @@ def slater_wavefunction(
     """
     float_dtype = jnp.dtype(dtype)
 
-    def network(x: Features) -> Features:
+    def network(x: F) -> F:
         return EquivariantOrbitals(layers, hidden, determinants, float_dtype)(x, particles)
 
     transformed = hk.without_apply_rng(hk.transform(network))

@@ -1,4 +1,4 @@
-"""Reference energies that owe nothing to the variational Monte Carlo: exact, configuration interaction, Hartree-Fock."""
+"""Reference energies that owe nothing to Monte Carlo: exact, configuration interaction, Hartree-Fock."""
 
 from repro.references.catalogue import METHODS, Reference, known_energy, reference
 

@@ -1,6 +1,7 @@
 """Full configuration interaction in the lowest modes of the oscillator, for any number of particles.
 
-The two-body part of the Hamiltonian is applied without its matrix. With T taking an A-particle vector to all (pair, rest) it contains,
+The two-body part of the Hamiltonian is applied without its matrix. With T taking an A-particle vector to all (pair,
+rest) it contains,
 
     (T c)[ij, R] = <R| a_j a_i |c>,    H_2 = T^t (V x 1) T,
 
@@ -28,8 +29,8 @@ _SEED = 20240301
 def pair_interaction(modes: int, v0: float, sigma0: float) -> Reals:
     """<ij|V|kl> - <ij|V|lk> for pairs i < j and k < l of oscillator modes, in lexicographic order.
 
-    In the coordinates u, v = (x1 +- x2)/sqrt(2) every integrand is a polynomial of degree at most 4 (modes - 1) times Gaussians
-    in u and in v: Gauss-Hermite quadrature with 2 modes - 1 nodes each is exact.
+    In the coordinates u, v = (x1 +- x2)/sqrt(2) every integrand is a polynomial of degree at most 4 (modes - 1) times
+    Gaussians in u and in v: Gauss-Hermite quadrature with 2 modes - 1 nodes each is exact.
     """
     nodes, weights = gauss_hermite(2 * modes - 1)
     scale = np.sqrt(1.0 + 1.0 / sigma0**2)
@@ -69,8 +70,8 @@ def ci_energy(particles: int, modes: int, v0: float, sigma0: float) -> tuple[flo
         sigma0: interaction range.
 
     Returns:
-        Energy and the residual norm |H c - E c| of its vector, which bounds the eigensolver's error; what the truncation to M modes
-        costs is not part of it.
+        Energy and the residual norm |H c - E c| of its vector, which bounds the eigensolver's error; what the
+        truncation to M modes costs is not part of it.
 
     Raises:
         InputError: if M < A or the determinants are too many for the memory of a laptop.

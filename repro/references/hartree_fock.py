@@ -4,8 +4,8 @@ In this basis the interaction is diagonal, so that for a density matrix g (trace
 
     E[g] = tr(h g) + 1/2 sum_ij V_ij ( g_ii g_jj - g_ij^2 ),    F[g] = h + diag(V diag g) - V o g.
 
-The optimal damping algorithm (Cances and Le Bris, Int. J. Quantum Chem. 79, 82 (2000)) lowers the energy at every step, from several starts, for
-the minimum need not have the symmetry of the trap; DIIS (Pulay 1980) then converges it.
+The optimal damping algorithm (Cances and Le Bris, Int. J. Quantum Chem. 79, 82 (2000)) lowers the energy at every
+step, from several starts, for the minimum need not have the symmetry of the trap; DIIS (Pulay 1980) then converges it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _solve(problem: _Problem, start: Reals) -> float:
 def hartree_fock_energy(particles: int, v0: float, sigma0: float, points: int = 120) -> tuple[float, float]:
     """Lowest Hartree-Fock energy and its grid error.
 
-    A coarse grid, half as fine, tells which start leads lowest; it is then followed on two finer ones, with ``points`` and with 4/3 as many
-    points, whose distance is the error.
+    A coarse grid, half as fine, tells which start leads lowest; it is then followed on two finer ones, with
+    ``points`` and with 4/3 as many points, whose distance is the error.
 
     Raises:
         ReproError: if no start converges.

@@ -1,10 +1,12 @@
 """Exact ground state of two particles, by separating the centre of mass.
 
-With R = (x1 + x2)/sqrt(2) and q = (x1 - x2)/sqrt(2) the Hamiltonian splits into an oscillator in R, ground state 1/2, and
+With R = (x1 + x2)/sqrt(2) and q = (x1 - x2)/sqrt(2) the Hamiltonian splits into an oscillator in R, ground state 1/2,
+and
 
     -1/2 d^2/dq^2 + 1/2 q^2 + V(sqrt(2) q),
 
-whose odd states are the fermionic ones. Two independent discretisations, both exponentially convergent, check each other.
+whose odd states are the fermionic ones. Two independent discretisations, both exponentially convergent, check each
+other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ LENGTHS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 def relative_energy_oscillator(v0: float, sigma0: float, functions: int, length: float) -> float:
     """Lowest odd energy of the relative motion in the first odd oscillator functions of a given length.
 
-    The interaction's matrix elements are exact: they are Gaussians times polynomials, integrated on scaled Gauss-Hermite nodes.
+    The interaction's matrix elements are exact: they are Gaussians times polynomials, integrated on scaled
+    Gauss-Hermite nodes.
     """
     scale = np.sqrt(1.0 + (length / sigma0) ** 2)
     nodes, weights = gauss_hermite(2 * functions + 1)
@@ -42,7 +45,10 @@ def relative_energy_oscillator(v0: float, sigma0: float, functions: int, length:
 
 
 def relative_energy_sinc(v0: float, sigma0: float, spacing: float, extent: float = 9.0) -> float:
-    """The same on a uniform grid with the sinc kinetic energy (Colbert and Miller, J. Chem. Phys. 96, 1982 (1992)), odd combinations."""
+    """The same on a uniform grid, by odd combinations of sinc functions.
+
+    The kinetic energy is that of Colbert and Miller, J. Chem. Phys. 96, 1982 (1992).
+    """
     index = np.arange(1, int(extent / spacing) + 1)
     q = spacing * index
     difference = np.subtract.outer(index, index)
@@ -56,8 +62,8 @@ def relative_energy_sinc(v0: float, sigma0: float, spacing: float, extent: float
 def two_body_energy(v0: float, sigma0: float) -> tuple[float, float]:
     """Exact ground-state energy of A = 2 and its numerical error.
 
-    The length of the basis is the variationally best of a few; the basis is then doubled until the energy stands still. The error is
-    the larger of the last change and the distance between the two discretisations.
+    The length of the basis is the variationally best of a few; the basis is then doubled until the energy stands still.
+    The error is the larger of the last change and the distance between the two discretisations.
 
     Returns:
         Energy and error in hbar omega.
@@ -72,8 +78,8 @@ def two_body_energy(v0: float, sigma0: float) -> tuple[float, float]:
         functions *= 2
         if functions > MAX_FUNCTIONS:
             raise ReproError(
-                f"v0 = {v0:g}, sigma0 = {sigma0:g}: the two-body energy is not converged with {MAX_FUNCTIONS} functions; "
-                "sigma0 is too small for this basis"
+                f"v0 = {v0:g}, sigma0 = {sigma0:g}: the two-body energy is not converged with {MAX_FUNCTIONS} "
+                "functions; sigma0 is too small for this basis"
             )
         finer = relative_energy_oscillator(v0, sigma0, functions, length)
         energy, change = finer, abs(finer - energy)

@@ -47,7 +47,9 @@ def adapted_width(width: Array, acceptance: Array) -> Array:
 
 
 def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tuple[Chain, Array]:
-    """Propagates the chains by a number of sweeps; equivalent to
+    """Propagates the chains by a number of sweeps.
+
+    Equivalent to the loop
 
         for s in range(sweeps):
             y = x + width * normal(key_s)

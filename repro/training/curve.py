@@ -60,7 +60,9 @@ class Table:
         if header != ",".join(columns):
             raise InputError(f"{source}: the header is not that of this version; start anew with --overwrite")
         if len(lines) < rows:
-            raise InputError(f"{source}: {len(lines)} rows, but the checkpoint knows {rows}; start anew with --overwrite")
+            raise InputError(
+                f"{source}: {len(lines)} rows, but the checkpoint knows {rows}; start anew with --overwrite"
+            )
         return cls(columns, lines[:rows])
 
     def column(self, name: str) -> list[float]:

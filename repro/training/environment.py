@@ -68,7 +68,12 @@ def select_device(wanted: str | None) -> jax.Device:
 
 def device_record(device: jax.Device) -> dict[str, Any]:
     """What ``result.json`` says of the device."""
-    return {"platform": device.platform, "kind": device.device_kind, "processor": processor(), "threads": thread_count()}
+    return {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "processor": processor(),
+        "threads": thread_count(),
+    }
 
 
 def peak_memory_bytes(device: jax.Device) -> int:

@@ -51,9 +51,10 @@ def clip_local_energies(energies: Array) -> Array:
 
 
 def energy_gradient(wavefunction: Wavefunction, params: Params, x: Array, energies: Array, chunk: int) -> Params:
-    """g = 2 E[ (E_L - E) d ln|psi| / d theta ].
+    """G = 2 E[ (E_L - E) d ln|psi| / d theta ].
 
-    Centring the energies centres the product in both factors, since sum_w (E_w - E) = 0 annihilates the mean of the other.
+    Centring the energies centres the product in both factors, since sum_w (E_w - E) = 0 annihilates the mean of the
+    other.
 
     Args:
         wavefunction: the state.
@@ -85,8 +86,9 @@ def training_epoch(
 ) -> Epoch:
     """Walk, energy, gradient, update.
 
-    The metrics describe the parameters before the update: energy, its error and variance over the walkers (unclipped), the clipped
-    mean, the walk's acceptance and proposal width, and the norms of the gradient and of the step.
+    The metrics describe the parameters before the update: energy, its error and variance over the walkers
+    (unclipped), the clipped mean, the walk's acceptance and proposal width, and the norms of the gradient and of the
+    step.
     """
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
@@ -113,12 +115,11 @@ def training_epoch(
     return epoch
 
 
-def pretraining_epoch(
-    wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: int
-) -> Epoch:
+def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: int) -> Epoch:
     """Walk on the network's own |psi|^2, then one step on the distance to the oscillator's orbitals.
 
-    The loss is the mean over walkers of sum_{d,i,j} (M^d_ij - phi_j(x_i))^2, with M the orbital matrices, envelope included.
+    The loss is the mean over walkers of sum_{d,i,j} (M^d_ij - phi_j(x_i))^2, with M the orbital matrices, envelope
+    included.
     """
 
     def loss(params: Params, x: Array) -> Array:
@@ -141,9 +142,9 @@ def pretraining_epoch(
 def chunk_of_epochs(epoch: Epoch, stream: int, capacity: int) -> Chunk:
     """Up to ``capacity`` epochs as one loop inside one compiled function.
 
-    The number of epochs is data, not a constant of the compiled program: however a run is cut into chunks, by its length, by
-    the clock or by a crash, every epoch is computed by the same machine code and gives the same bits. (A ``lax.scan`` of another length
-    is another program.) Rows of the metrics beyond the number asked for are NaN.
+    The number of epochs is data, not a constant of the compiled program: however a run is cut into chunks, by its
+    length, by the clock or by a crash, every epoch is computed by the same machine code and gives the same bits. (A
+    ``lax.scan`` of another length is another program.) Rows of the metrics beyond the number asked for are NaN.
     """
 
     def chunk(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:

@@ -132,7 +132,7 @@ def numerics(dtype: str, device: jax.Device) -> Iterator[None]:
         yield
 
 
-class _Diverged(Exception):
+class _DivergenceError(Exception):
     def __init__(self, epoch: int, quantity: str) -> None:
         super().__init__(epoch, quantity)
         self.epoch, self.quantity = epoch, quantity
@@ -148,7 +148,8 @@ def _chunks(
 ) -> Iterator[tuple[TrainState, dict[str, np.ndarray], float]]:
     """Runs a phase to its last epoch; yields the state, the metrics of the epochs just done and the seconds each took.
 
-    The length of a chunk follows the clock, so that progress is seen about once a second; it has no effect on the numbers.
+    The length of a chunk follows the clock, so that progress is seen about once a second; it has no effect on the
+    numbers.
     """
     count = 1
     while (done := int(state.epoch)) < epochs:
@@ -178,13 +179,14 @@ def _run_phase(
     try:
         for following, metrics, seconds in _chunks(compiled, state, model, phase.epochs, CAPACITY):
             rows = [
-                {name: float(values[row]) for name, values in metrics.items()} for row in range(len(metrics["acceptance"]))
+                {name: float(values[row]) for name, values in metrics.items()}
+                for row in range(len(metrics["acceptance"]))
             ]
             first = int(state.epoch) + 1
             for number, row in enumerate(rows, start=first):
                 table.append({"epoch": number, **row, "seconds": seconds})
                 if bad := next((name for name, value in row.items() if not math.isfinite(value)), None):
-                    raise _Diverged(number, bad)
+                    raise _DivergenceError(number, bad)
             state = following
             reporter.advance(int(state.epoch), rows[-1])
             if time.monotonic() - saved_at >= checkpoint_seconds:
@@ -201,7 +203,9 @@ def _run_phase(
 
 def _evaluation_epoch(model: _Model) -> Epoch:
     def epoch(state: TrainState, key: jax.Array, system: System) -> tuple[TrainState, Metrics]:
-        chain, acceptance = walk(density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps)
+        chain, acceptance = walk(
+            density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps
+        )
         energies = walker_energies(model.wavefunction, state.params, chain.walkers, system, model.walker_chunk)
         return state._replace(chain=chain, epoch=state.epoch + 1), {"energies": energies, "acceptance": acceptance}
 
@@ -260,14 +264,15 @@ def train(
 ) -> Outcome:
     """Makes a run, or finishes one that was interrupted, in the directory ``out``.
 
-    However often a run is interrupted, on the same machine its ``curve.csv`` comes out the same to the byte, except for the column
-    ``seconds``.
+    However often a run is interrupted, on the same machine its ``curve.csv`` comes out the same to the byte, except
+    for the column ``seconds``.
 
     Args:
         config: what to run.
         out: directory of the run.
         device: "cpu", "gpu", or None for a GPU when there is one.
-        walker_chunk: walkers differentiated at once, which bounds the memory; None for a value chosen from the memory needed.
+        walker_chunk: walkers differentiated at once, which bounds the memory; None for a value chosen from the memory
+            needed.
         resume: go on with the run in ``out``, if there is one.
         overwrite: replace the run in ``out``.
         checkpoint_seconds: least time between two checkpoints.
@@ -283,6 +288,7 @@ def train(
     reporter = reporter or Silent()
     chosen = environment.select_device(device)
     chunk_size = resolve_walker_chunk(config, walker_chunk)
+    revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
     run, exists = prepare(config, out, resume, overwrite)
     with run.locked(), numerics(config.dtype, chosen):
         if exists and run.result.exists():
@@ -320,13 +326,13 @@ def train(
                     save(phase, state, table)
                 state = _run_phase(model, phase, state, table, save, checkpoint_seconds, reporter)
             estimate = _estimate(sample_energies(model, state, reporter))
-        except _Diverged as error:
+        except _DivergenceError as error:
             reason = f"{error.quantity} is not finite at epoch {error.epoch}; the state of the last checkpoint is kept"
             result = {"status": "diverged", "epoch": error.epoch, "quantity": error.quantity, "reason": reason}
-            result |= _provenance(run, model, tables[TRAINING], chosen)
+            result |= _provenance(run, model, tables[TRAINING], chosen, revision)
             run.write_json(run.result, result)
             raise DivergedError(f"{run.path}: {reason}") from error
-        result = {"status": "complete", **estimate} | _provenance(run, model, tables[TRAINING], chosen)
+        result = {"status": "complete", **estimate} | _provenance(run, model, tables[TRAINING], chosen, revision)
         run.write_json(run.result, result)
     return Outcome(run, result)
 
@@ -335,12 +341,12 @@ def _estimate(samples: np.ndarray) -> dict[str, float]:
     from repro.training.statistics import estimate_energy
 
     if not np.all(np.isfinite(samples)):
-        raise _Diverged(0, "energy of the evaluation")
+        raise _DivergenceError(0, "energy of the evaluation")
     estimate = asdict(estimate_energy(samples))
     return {"energy": estimate.pop("energy"), "energy_error": estimate.pop("error"), **estimate}
 
 
-def _provenance(run: RunDirectory, model: _Model, table: Table, device: jax.Device) -> dict[str, Any]:
+def _provenance(run: RunDirectory, model: _Model, table: Table, device: jax.Device, revision: str) -> dict[str, Any]:
     seconds = table.column("seconds")
     return {
         "content_hash": model.config.content_hash,
@@ -351,7 +357,7 @@ def _provenance(run: RunDirectory, model: _Model, table: Table, device: jax.Devi
         "peak_memory_bytes": environment.peak_memory_bytes(device),
         "versions": environment.versions(),
         "device": environment.device_record(device),
-        "git_revision": environment.git_revision(),
+        "git_revision": revision,
     }
 
 
@@ -378,6 +384,6 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
         samples = sample_energies(model, state, reporter or Silent())
         try:
             estimate = _estimate(samples)
-        except _Diverged as error:
+        except _DivergenceError as error:
             raise DivergedError(f"{run.path}: {error.quantity} is not finite") from error
     return {**estimate, "phase": phase.name, "epoch": int(state.epoch)}

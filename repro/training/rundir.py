@@ -137,7 +137,8 @@ def prepare(config: RunConfig, out: str | Path, resume: bool, overwrite: bool) -
         The directory and whether there is a run in it to go on with.
 
     Raises:
-        InputError: if the directory holds something and neither was asked for, or holds what is not a run, or another run.
+        InputError: if the directory holds something and neither was asked for, or holds what is not a run, or another
+            run.
     """
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other: choose one")
@@ -154,6 +155,9 @@ def prepare(config: RunConfig, out: str | Path, resume: bool, overwrite: bool) -
             return run, True
         with run.locked():
             shutil.rmtree(run.path)
-    run.path.mkdir(parents=True, exist_ok=True)
-    write_atomic(run.config, config.to_json().encode())
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(run.config, config.to_json().encode())
+    except OSError as error:
+        raise InputError(f"out = {out}: cannot be written ({error.strerror}); choose another directory") from error
     return run, False

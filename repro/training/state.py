@@ -13,7 +13,8 @@ from repro.sampling.metropolis import Chain
 Metrics = dict[str, Array]
 """Scalars that an epoch reports, by the names of the curve's columns."""
 
-# Streams of random numbers: key = fold_in(fold_in(key(seed), stream), epoch), so that an epoch's key depends on nothing before it.
+# Streams of random numbers: key = fold_in(fold_in(key(seed), stream), epoch), so that an epoch's key depends on
+# nothing before it.
 INIT_STREAM, WALKER_STREAM, PRETRAINING_STREAM, TRAINING_STREAM, EVALUATION_STREAM = range(5)
 
 

@@ -1,0 +1,59 @@
+# Every target does its own set-up; `make` alone explains them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+LOCK   ?= cpu
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed-$(LOCK)
+FIGURES ?=
+FRESH  ?=
+
+.PHONY: help setup figures test lint lock notebooks clean
+
+help: ## this text
+	@printf 'usage: make TARGET\n\n'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+	  while IFS=$$'\t' read -r target text; do printf '  %-10s %s\n' "$$target" "$$text"; done
+	@printf '\nvariables\n'
+	@printf '  %-18s %s\n' \
+	  'FIGURES="F08 F11"' 'which figures `make figures` makes; all of them when left out' \
+	  'FRESH=1' 'ignore the stored runs and train all that the figures need (about 25 minutes)' \
+	  'LOCK=cuda' 'set up for an NVIDIA GPU instead of the CPU' \
+	  'PYTHON=python3.12' 'the interpreter to set up with, 3.11 or later'
+
+# The stamp depends on the lock and on the build's own description: a second call installs nothing.
+$(STAMP): requirements/$(LOCK).lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or later is needed: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 2; }
+	@echo "set-up: locked packages into $(VENV) (one to three minutes, once)"
+	@rm -f $(VENV)/.installed-*
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(LOCK).lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 min once, then nothing
+
+figures: $(STAMP) ## every figure from the stored runs, into output/: 2 min (FRESH=1: trains anew, 25 min)
+	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
+
+test: $(STAMP) lint ## lint and the whole test suite: 8 min
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff and mypy: 20 s
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min, needs a network
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --group dev pyproject.toml --output-file requirements/cpu.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --group dev --extra cuda pyproject.toml --output-file requirements/cuda.lock
+
+clean: ## remove the environment and everything made; the stored runs stay
+	rm -rf $(VENV) output runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,270 @@
+"""The command line: ``repro train | evaluate | reference | figures | doctor``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repro import __version__
+from repro.errors import ReproError
+
+# Commands import what they need themselves: `repro --help` should not wait for JAX.
+
+app = typer.Typer(
+    name="repro",
+    help="Optimisers for neural-network quantum states, compared on trapped one-dimensional fermions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Particles = Annotated[int, typer.Option("--particles", help="Number of fermions A.", show_default=False)]
+V0 = Annotated[float, typer.Option("--v0", help="Interaction strength V0 (negative attracts).", show_default=False)]
+Sigma0 = Annotated[float, typer.Option("--sigma0", help="Interaction range in oscillator lengths.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or gpu; left out: a GPU when there is one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def train(
+    particles: Particles,
+    v0: V0,
+    out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
+    optimizer: Annotated[str, typer.Option("--optimizer", help="adam.")] = "adam",
+    sigma0: Sigma0 = 0.5,
+    profile: Annotated[
+        str,
+        typer.Option("--profile", help="smoke (seconds), laptop (minutes on two cores) or paper (the study's size)."),
+    ] = "laptop",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Energy epochs; the profile's when left out.")] = None,
+    pretrain_epochs: Annotated[
+        int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
+    ] = None,
+    walkers: Annotated[int | None, typer.Option("--walkers", help="Parallel Markov chains.")] = None,
+    sweeps: Annotated[int | None, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = None,
+    layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
+    hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
+    determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Adam's learning rate.")] = 1e-4,
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    device: Device = None,
+    walker_chunk: Annotated[
+        int | None,
+        typer.Option("--walker-chunk", help="Walkers differentiated at once, to bound memory; chosen when left out."),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option("--checkpoint-seconds", help="Least time between two checkpoints.")
+    ] = 10.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Train a wavefunction, checkpointing as it goes, and measure its final energy.
+
+    An interrupted run goes on with the same command and --resume, and gives the same curve as an uninterrupted one.
+
+    Example: repro train --particles 2 --v0 -10 --profile laptop --epochs 10000 --out runs/first
+    """
+    from repro.study.profiles import configure
+
+    config = configure(
+        particles=particles,
+        v0=v0,
+        optimizer=optimizer,
+        profile=profile,
+        sigma0=sigma0,
+        seed=seed,
+        epochs=epochs,
+        pretrain_epochs=pretrain_epochs,
+        walkers=walkers,
+        sweeps=sweeps,
+        layers=layers,
+        hidden=hidden,
+        determinants=determinants,
+        learning_rate=learning_rate,
+        dtype=dtype,
+    )
+    from repro.runtime import configure_jax
+
+    configure_jax(device)
+    from repro.console import reporter
+    from repro.references import known_energy
+    from repro.training.run import train as run_training
+
+    exact = known_energy(config.system)
+    outcome = run_training(
+        config,
+        out,
+        device=device,
+        walker_chunk=walker_chunk,
+        resume=resume,
+        overwrite=overwrite,
+        checkpoint_seconds=checkpoint_seconds,
+        reporter=reporter(exact),
+    )
+    _print_energy(outcome.result, exact, str(outcome.run.path))
+
+
+@app.command()
+def evaluate(
+    directory: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the final energy of a run: further batches at fixed parameters, autocorrelation-aware error, split R-hat.
+
+    A run stored without its checkpoint cannot be sampled again; its stored result is shown, and said to be so.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax(device)
+    from repro.console import reporter
+    from repro.references import known_energy
+    from repro.training.run import evaluate as evaluate_run
+    from repro.training.rundir import RunDirectory
+
+    run = RunDirectory(directory)
+    system = run.read_config().system
+    exact = known_energy(system)
+    if run.checkpoint.exists():
+        result, source = evaluate_run(directory, device=device, reporter=reporter(exact)), "sampled now"
+    else:
+        result, source = run.read_result(), "stored result"
+    if as_json:
+        keys = ("energy", "energy_error", "rhat", "ess", "variance")
+        print(json.dumps({key: result.get(key) for key in keys} | {"exact": exact, "source": source}, allow_nan=False))
+    else:
+        _print_energy(result, exact, f"{directory} ({source})")
+
+
+def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if result.get("energy") is None:
+        raise ReproError(f"{title}: no energy: {result.get('reason', 'the run has not ended')}")
+    table = Table(title=title, show_header=False)
+    error = result["energy_error"]
+    table.add_row("energy", f"{result['energy']:.6f} +- {error:.6f}")
+    if exact is not None:
+        difference = result["energy"] - exact
+        sigma = f", {difference / error:+.1f} sigma" if error > 0 else ""
+        relative = f", {100 * difference / abs(exact):+.4f} %" if exact else ""
+        table.add_row("exact", f"{exact:.6f}")
+        table.add_row("difference", f"{difference:+.6f}{sigma}{relative}")
+    table.add_row("variance", f"{result['variance']:.3e}")
+    table.add_row("split R-hat", f"{result['rhat']:.4f}")
+    table.add_row("effective samples", f"{result['ess']:.0f}")
+    if result.get("seconds_per_epoch") is not None:
+        table.add_row("seconds per epoch", f"{result['seconds_per_epoch']:.4f}")
+    Console().print(table)
+
+
+@app.command()
+def reference(
+    method: Annotated[str, typer.Option("--method", help="exact, ci or hf.", show_default=False)],
+    particles: Particles,
+    v0: V0,
+    sigma0: Sigma0 = 0.5,
+    modes: Annotated[int | None, typer.Option("--modes", help="Oscillator modes of ci; 20 when left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a reference energy: exact, full configuration interaction (ci) or Hartree-Fock (hf).
+
+    The error is the numerical error of the method's own value, not what the method leaves out.
+    """
+    from repro.references import reference as compute
+    from repro.training.config import SystemConfig
+
+    found = compute(method, SystemConfig(particles, v0, sigma0), modes)
+    if as_json:
+        print(json.dumps({key: value for key, value in asdict(found).items() if value is not None}))
+    else:
+        basis = f" in {found.modes} modes" if found.modes else ""
+        print(
+            f"{found.method}{basis}: E = {found.energy:.12g} +- {found.error:.1g}  "
+            f"(A = {found.particles}, V0 = {found.v0:g}, sigma0 = {found.sigma0:g})"
+        )
+
+
+@app.command()
+def figures(
+    names: Annotated[list[str] | None, typer.Argument(help="Figures such as F11 F08; all when left out.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where notebooks, PDF, PNG and CSV go.")] = Path("output"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore stored runs and train them anew.")] = False,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE for the notebooks, checked against them.")
+    ] = None,
+) -> None:
+    """Execute the figures' notebooks: each leaves its executed notebook, PDF, PNG and the CSV behind it.
+
+    What was read from stored runs and what was computed is printed, figure by figure.
+    """
+    from repro.study.figures import make_figures
+
+    make_figures(names or [], out, fresh=fresh, assignments=parameter or [])
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is wrong with it, and how to mend it; exit code 1 if something is."""
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.doctor import examine
+
+    findings = examine(Path.cwd())
+    table = Table(show_header=False)
+    for finding in findings:
+        mark = "[red]wrong[/red]" if finding.remedy else "[green]ok[/green]"
+        table.add_row(mark, finding.subject, finding.value + (f"\n-> {finding.remedy}" if finding.remedy else ""))
+    Console().print(table)
+    if any(finding.remedy for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Runs the command line; user errors end as one line on standard error and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except ReproError as error:
+        _fail(str(error), error.exit_code)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; go on with the same command and --resume", 130)
+    except Exception as error:
+        # Usage errors: typer carries its own copy of click, whose exceptions are known only by this method.
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        _fail(f"{describe()} (see `repro --help`)", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,111 @@
+"""Progress of a run on a terminal, or as plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0
+
+
+def _describe(metrics: Mapping[str, float], exact: float | None) -> str:
+    if "loss" in metrics:
+        return f"loss {metrics['loss']:.3e}"
+    if "energy" not in metrics:
+        return ""
+    energy = metrics["energy"]
+    text = f"E = {energy:.5f}"
+    if "energy_error" in metrics:
+        text += f" +- {metrics['energy_error']:.5f}"
+    if exact is not None:
+        text += f", E - exact = {energy - exact:+.5f}"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
+
+
+class TerminalReporter:
+    """A bar with epoch, energy, distance to the exact energy and time left."""
+
+    def __init__(self, exact: float | None) -> None:
+        self.exact = exact
+        self.console = Console(stderr=True)
+        self.progress: Progress | None = None
+        self.task = TaskID(0)
+
+    def start(self, phase: str, done: int, total: int) -> None:
+        """Opens a bar."""
+        self.progress = Progress(
+            TextColumn(f"{phase:<11}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+        )
+        self.task = self.progress.add_task("compiling", total=total, completed=done)
+        self.progress.start()
+
+    def advance(self, done: int, metrics: Mapping[str, float]) -> None:
+        """Moves the bar."""
+        if self.progress:
+            self.progress.update(self.task, completed=done, description=_describe(metrics, self.exact))
+
+    def note(self, message: str) -> None:
+        """Prints a line."""
+        self.console.print(message, highlight=False, soft_wrap=True)
+
+    def finish(self) -> None:
+        """Leaves the bar as it is."""
+        if self.progress:
+            self.progress.stop()
+            self.progress = None
+
+
+class PlainReporter:
+    """A line at the start and end of a phase and every ten seconds in between, on standard error."""
+
+    def __init__(self, exact: float | None) -> None:
+        self.exact = exact
+        self.phase, self.total, self.first = "", 0, 0
+        self.begin = self.last = 0.0
+        self.latest = ""
+
+    def start(self, phase: str, done: int, total: int) -> None:
+        """Announces the phase."""
+        self.phase, self.total, self.first = phase, total, done
+        self.begin = self.last = time.monotonic()
+        self.note(f"{phase}: {done}/{total} epochs done")
+
+    def advance(self, done: int, metrics: Mapping[str, float]) -> None:
+        """Prints now and then."""
+        now = time.monotonic()
+        self.latest = f"{self.phase}: epoch {done}/{self.total}, {_describe(metrics, self.exact)}"
+        if now - self.last >= PLAIN_SECONDS:
+            self.last = now
+            left = (now - self.begin) * (self.total - done) / max(1, done - self.first)
+            self.note(f"{self.latest}, {_duration(left)} left")
+
+    def note(self, message: str) -> None:
+        """Prints a line."""
+        print(message, file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        """Prints where the phase ended."""
+        self.note(f"{self.latest}, done in {_duration(time.monotonic() - self.begin)}")
+
+
+def reporter(exact: float | None) -> TerminalReporter | PlainReporter:
+    """The reporter that fits standard error."""
+    return TerminalReporter(exact) if sys.stderr.isatty() else PlainReporter(exact)

@@ -1,0 +1,40 @@
+"""Settings of JAX that must be made before it is used: devices, determinism, compilation cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DETERMINISTIC_GPU = "--xla_gpu_exclude_nondeterministic_ops=true"
+
+
+def cache_directory() -> Path:
+    """Where compiled programs are kept between processes."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "repro" / "xla"
+
+
+def configure_jax(device: str | None = None) -> None:
+    """Chooses the platform, asks XLA for determinism on a GPU, and turns the persistent compilation cache on.
+
+    Settings that the user made in the environment are left as they are.
+
+    Args:
+        device: "cpu" keeps JAX from looking for other devices; "gpu" or None let it.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if device != "cpu" and "xla_gpu_exclude_nondeterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_GPU}".strip()
+    import jax
+
+    if device == "cpu" and "JAX_PLATFORMS" not in os.environ:
+        jax.config.update("jax_platforms", "cpu")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        directory = cache_directory()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return  # a read-only home costs compilation time, nothing else
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -1,0 +1,1 @@
+"""The study: profiles, stored runs, figures."""

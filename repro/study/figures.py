@@ -1,0 +1,213 @@
+"""Figures through papermill: parameters checked, the running interpreter's kernel, every output in its place."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro.errors import InputError, ReproError
+from repro.study.store import RunSource, project_path
+from repro.training.files import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+NOTEBOOKS = "figures"
+STORED = "paper_runs"
+TRAINED = "runs"
+FRESH = "runs/fresh"
+UNFINISHED = ".unfinished"
+KERNEL = "repro-running-interpreter"
+_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+
+
+def notebook_paths() -> dict[str, Path]:
+    """The figures' notebooks by name."""
+    return {path.stem: path for path in sorted(project_path(NOTEBOOKS).glob("*.ipynb"))}
+
+
+def save_figure(name: str, figure: Figure, table: pd.DataFrame, source: RunSource, out: str) -> None:
+    """Writes ``name``.pdf, .png, .csv and .json (which runs it was made of), atomically and the same for the same data.
+
+    Args:
+        name: such as "F11".
+        figure: the drawing.
+        table: the numbers drawn.
+        source: what the runs came from.
+        out: directory, from the project's root where relative.
+    """
+    directory = project_path(out)
+    directory.mkdir(parents=True, exist_ok=True)
+    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
+        write_atomic(directory / f"{name}.{kind}", buffer.getvalue())
+    write_atomic(directory / f"{name}.csv", table.to_csv(index=False, float_format="%.9g").encode())
+    runs = [
+        {
+            "run": run.path.name,
+            "content_hash": run.config.content_hash,
+            "curve_sha256": run.result["curve_sha256"],
+            "computed": run.computed,
+        }
+        for run in source.given
+    ]
+    write_atomic(directory / f"{name}.json", (json.dumps({"figure": name, "runs": runs}, indent=2) + "\n").encode())
+
+
+def checked_parameters(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` if the notebook declares all of them with fitting types.
+
+    Raises:
+        InputError: for a parameter that the notebook does not declare, or a value of another type. (Papermill itself
+            takes both.)
+    """
+    import papermill
+
+    declared = papermill.inspect_notebook(str(notebook))
+    for name, value in values.items():
+        if name not in declared:
+            raise InputError(f"{notebook.name}: unknown parameter {name!r}; known are {', '.join(declared)}")
+        kind = _TYPES[declared[name]["inferred_type_name"]]
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if not fits and not (kind is float and isinstance(value, int) and not isinstance(value, bool)):
+            raise InputError(f"{notebook.name}: {name} = {value!r}: must be of type {kind.__name__}")
+    return values
+
+
+def parse_assignments(notebook: Path, assignments: Sequence[str]) -> dict[str, Any]:
+    """Turns ``NAME=VALUE`` texts into parameters of the types that the notebook declares.
+
+    Raises:
+        InputError: for a text without "=", an unknown name, or a value that is no such thing.
+    """
+    import papermill
+
+    declared = papermill.inspect_notebook(str(notebook))
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"-p {assignment}: must be NAME=VALUE")
+        kind = declared.get(name, {}).get("inferred_type_name", "str")
+        try:
+            values[name] = {"true": True, "false": False}[text.lower()] if kind == "bool" else _TYPES[kind](text)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{notebook.name}: {name} = {text!r}: must be of type {kind}") from error
+    return checked_parameters(notebook, values)
+
+
+@contextmanager
+def _running_kernel() -> Iterator[str]:
+    """A kernel that is this interpreter, whatever kernels are installed on the machine under whatever names."""
+    from ipykernel.kernelspec import write_kernel_spec
+
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        write_kernel_spec(str(Path(folder) / "kernels" / KERNEL))
+        os.environ["JUPYTER_PATH"] = folder + (os.pathsep + before if before else "")
+        try:
+            yield KERNEL
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_PATH"]
+            else:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> Path:
+    """Executes one notebook with checked parameters; its output is shown as it comes.
+
+    Returns:
+        The executed notebook, ``out / notebook.name``.
+
+    Raises:
+        InputError: for bad parameters, before anything is run.
+        ReproError: if a cell fails; the notebook as far as it got is kept as ``NAME.failed.ipynb``.
+    """
+    import papermill
+
+    checked_parameters(notebook, parameters)
+    out.mkdir(parents=True, exist_ok=True)
+    target, failed = out / notebook.name, out / f"{notebook.stem}.failed.ipynb"
+    with _running_kernel() as kernel, tempfile.TemporaryDirectory() as folder:
+        executed = Path(folder) / notebook.name
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                parameters=parameters,
+                kernel_name=kernel,
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+            )
+        except papermill.PapermillExecutionError as error:
+            shutil.copy(executed, failed)
+            raise ReproError(f"{notebook.stem}: {error.ename}: {error.evalue} (see {failed})") from error
+        document = json.loads(executed.read_text())
+    # Whoever opens the result should be offered an ordinary kernel, not one that is gone.
+    document["metadata"]["kernelspec"] = json.loads(notebook.read_text())["metadata"]["kernelspec"]
+    write_atomic(target, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    failed.unlink(missing_ok=True)
+    return target
+
+
+def _begin_fresh(root: Path) -> None:
+    """Removes the finished runs of an earlier fresh pass, unless that pass was interrupted: then it goes on."""
+    mark = root / UNFINISHED
+    if mark.exists():
+        print(f"going on with the interrupted fresh pass in {root}", flush=True)
+        return
+    for result in sorted(root.glob("*/result.json")):
+        print(f"removing {result.parent} (an earlier fresh pass)", flush=True)
+        shutil.rmtree(result.parent)
+    root.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def make_figures(names: Sequence[str], out: Path, *, fresh: bool = False, assignments: Sequence[str] = ()) -> None:
+    """Executes the notebooks of the figures wanted, all of them if none is named, and says what each was made of.
+
+    Raises:
+        InputError: for an unknown figure or bad parameters, before anything is executed.
+        ReproError: if a notebook fails.
+    """
+    notebooks = notebook_paths()
+    if not notebooks:
+        raise InputError(
+            f"{project_path(NOTEBOOKS)}: no notebooks there; `repro figures` needs the project's source tree"
+        )
+    for name in names:
+        if name not in notebooks:
+            raise InputError(f"figure {name!r}: unknown; known are {', '.join(notebooks)}")
+    wanted = {name: notebooks[name] for name in (names or notebooks)}
+    out = out.absolute()
+    parameters = {name: parse_assignments(path, assignments) for name, path in wanted.items()}
+    fresh_root = project_path(FRESH)
+    if fresh:
+        _begin_fresh(fresh_root)
+    lines = []
+    for name, path in wanted.items():
+        print(f"== {name}", flush=True)
+        begin = time.monotonic()
+        places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
+        execute(path, out, places | parameters[name])
+        runs = json.loads((out / f"{name}.json").read_text())["runs"]
+        computed = sum(run["computed"] for run in runs)
+        seconds = time.monotonic() - begin
+        lines.append(f"{name}: {len(runs) - computed} runs read, {computed} computed, {seconds:.0f} s")
+    if fresh:
+        (fresh_root / UNFINISHED).unlink(missing_ok=True)
+    print(f"== done: notebook, PDF, PNG, CSV and list of runs of each figure are in {out}")
+    print("\n".join(lines))

@@ -1,0 +1,88 @@
+"""Three sizes at which everything can be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from repro.errors import InputError
+from repro.training.config import (
+    AdamConfig,
+    AnsatzConfig,
+    EvaluationConfig,
+    PretrainingConfig,
+    RunConfig,
+    SamplingConfig,
+    SystemConfig,
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Defaults for the size of a run; any option overrides them."""
+
+    walkers: int
+    sweeps: int
+    pretrain_epochs: int
+    epochs: int
+    evaluation_batches: int
+    purpose: str
+
+
+PROFILES = {
+    "smoke": Profile(256, 10, 100, 100, 20, "seconds: does it run?"),
+    "laptop": Profile(1024, 40, 1000, 1000, 200, "minutes on two cores: does it converge?"),
+    "paper": Profile(4096, 400, 1000, 1000, 100, "the study's own settings"),
+}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in PROFILES:
+        raise InputError(f"profile = {name!r}: unknown; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def configure(
+    *,
+    particles: int,
+    v0: float,
+    optimizer: str = "adam",
+    profile: str = "laptop",
+    sigma0: float = 0.5,
+    seed: int = 0,
+    epochs: int | None = None,
+    pretrain_epochs: int | None = None,
+    walkers: int | None = None,
+    sweeps: int | None = None,
+    layers: int = 2,
+    hidden: int = 64,
+    determinants: int = 1,
+    learning_rate: float = 1e-4,
+    dtype: str = "float32",
+    evaluation_batches: int | None = None,
+) -> RunConfig:
+    """A complete configuration from a profile and what overrides it.
+
+    Raises:
+        InputError: for any value out of its bounds.
+    """
+    size = profile_named(profile)
+
+    def choose(value: int | None, default: int) -> int:
+        return default if value is None else value
+
+    return RunConfig(
+        system=SystemConfig(particles, v0, sigma0),
+        ansatz=AnsatzConfig(layers, hidden, determinants),
+        sampling=SamplingConfig(choose(walkers, size.walkers), choose(sweeps, size.sweeps)),
+        pretraining=PretrainingConfig(choose(pretrain_epochs, size.pretrain_epochs)),
+        optimizer=AdamConfig(learning_rate, optimizer),
+        evaluation=EvaluationConfig(choose(evaluation_batches, size.evaluation_batches)),
+        epochs=choose(epochs, size.epochs),
+        seed=seed,
+        dtype=dtype,
+    )

@@ -1,0 +1,119 @@
+"""Finding the runs that a figure needs among the stored ones, by content hash, or making them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repro.errors import InputError
+from repro.training.config import RunConfig
+from repro.training.rundir import RunDirectory
+
+
+def project_path(name: str | Path) -> Path:
+    """An absolute path, from the project's root where ``name`` is relative."""
+    return (Path(__file__).resolve().parents[2] / name).absolute()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as a figure sees it.
+
+    Attributes:
+        path: its directory.
+        config: its configuration.
+        result: the content of ``result.json``.
+        curve: the content of ``curve.csv``.
+        computed: whether it was made just now rather than read.
+    """
+
+    path: Path
+    config: RunConfig
+    result: dict[str, Any]
+    curve: pd.DataFrame
+    computed: bool
+
+
+def load_run(path: Path, computed: bool = False) -> Run:
+    """Reads a finished run and verifies it.
+
+    Raises:
+        InputError: if the run has not ended, or a file does not match the hash recorded when it did.
+    """
+    run = RunDirectory(path)
+    config, result = run.read_config(), run.read_result()
+    if result["status"] != "complete":
+        raise InputError(f"{path}: {result.get('reason', result['status'])}")
+    try:
+        content = run.curve.read_bytes()
+    except OSError as error:
+        raise InputError(f"{run.curve}: missing") from error
+    if result.get("content_hash") != config.content_hash:
+        raise InputError(
+            f"{run.result}: belongs to configuration {result.get('content_hash')}, not {config.content_hash}"
+        )
+    if hashlib.sha256(content).hexdigest() != result.get("curve_sha256"):
+        raise InputError(f"{run.curve}: was altered after the run (its SHA-256 is not the one in result.json)")
+    return Run(path, config, result, pd.read_csv(io.BytesIO(content)), computed)
+
+
+def find_run(root: Path, config: RunConfig) -> Path | None:
+    """The directory below ``root`` of a finished run with this configuration, if there is one.
+
+    Raises:
+        InputError: if a configuration below ``root`` was altered.
+    """
+    for file in sorted(root.glob("*/config.json")):
+        run = RunDirectory(file.parent)
+        if run.read_config().content_hash == config.content_hash and run.result.exists():
+            return file.parent
+    return None
+
+
+@dataclass
+class RunSource:
+    """Where a figure gets its runs from; it keeps count of what it gave.
+
+    Attributes:
+        stored: reference runs that came with the project, never written to.
+        trained: where runs that are not stored are made, and looked for.
+        fresh: whether the stored runs are ignored.
+        given: the runs handed out so far.
+    """
+
+    stored: Path
+    trained: Path
+    fresh: bool = False
+    given: list[Run] = field(default_factory=list)
+
+    def get(self, config: RunConfig) -> Run:
+        """The run with this configuration: read if there is one, else trained; which of the two is printed."""
+        roots = [self.trained] if self.fresh else [self.stored, self.trained]
+        found = next((path for root in roots if (path := find_run(root, config))), None)
+        run = load_run(found) if found else self._train(config)
+        result = run.result
+        print(
+            f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: "
+            f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}, {result['device']['kind']}, "
+            f"revision {result['git_revision'][:12]}",
+            flush=True,
+        )
+        self.given.append(run)
+        return run
+
+    def _train(self, config: RunConfig) -> Run:
+        from repro.console import PlainReporter
+        from repro.references import known_energy
+        from repro.runtime import configure_jax
+        from repro.training.run import train
+
+        configure_jax()
+        out = self.trained / config.run_name
+        print(f"training {out} (not stored)", flush=True)
+        train(config, out, resume=True, reporter=PlainReporter(known_energy(config.system)))
+        return load_run(out, computed=True)

@@ -1,0 +1,52 @@
+"""One look for all figures: colours that differ in grey, and lines that differ without colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+
+# Okabe and Ito's palette, safe for colour-blind readers; ordered so that luminance differs as well.
+BLACK, BLUE, ORANGE, GREEN, GREY = "#000000", "#0072B2", "#E69F00", "#009E73", "#7f7f7f"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one optimiser or reference is drawn, everywhere."""
+
+    label: str
+    color: str
+    linestyle: Any
+    marker: str
+
+
+LOOKS = {
+    "adam": Look("Adam", BLUE, "-", "o"),
+    "exact": Look("exact", BLACK, "-", ""),
+    "ci": Look("CI, 20 modes", GREEN, (0, (5, 2)), "s"),
+    "hf": Look("Hartree-Fock", ORANGE, (0, (1, 1.2)), "^"),
+}
+
+RC: dict[str, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,
+}
+
+
+def use_style() -> None:
+    """Sets matplotlib's parameters for the process."""
+    mpl.rcParams.update(RC)  # type: ignore[arg-type]
