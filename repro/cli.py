@@ -15,6 +15,8 @@ from repro.errors import ReproError
 
 # Commands import what they need themselves: `repro --help` should not wait for JAX.
 
+INTERRUPTED = 130  # as shells report a death by SIGINT
+
 app = typer.Typer(
     name="repro",
     help="Optimisers for neural-network quantum states, compared on trapped one-dimensional fermions.",
@@ -250,13 +252,17 @@ def doctor() -> None:
 def main() -> None:
     """Runs the command line; user errors end as one line on standard error and exit code 2."""
     try:
-        app(standalone_mode=False)
+        # Commands return nothing; a number is the exit code of a typer.Exit, or of an interruption that typer caught.
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
     except ReproError as error:
         _fail(str(error), error.exit_code)
     except typer.Exit as end:
         sys.exit(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; go on with the same command and --resume", 130)
+        _fail("interrupted; go on with the same command and --resume", INTERRUPTED)
     except Exception as error:
         # Usage errors: typer carries its own copy of click, whose exceptions are known only by this method.
         describe = getattr(error, "format_message", None)

@@ -34,6 +34,7 @@ class Elimination(NamedTuple):
 
 
 def _away_from_zero(x: Array, bound: Array | float) -> Array:
+    bound = jnp.asarray(bound, x.dtype)
     return jnp.where(jnp.abs(x) < bound, jnp.where(x < 0, -bound, bound), x)
 
 

@@ -17,7 +17,8 @@ def log_binned(epochs: pd.Series, values: pd.Series, per_decade: int = 12) -> pd
     Returns:
         One row for each bin that holds something: ``epoch`` (geometric mean), ``median``, ``low``, ``high``, ``count``.
     """
-    groups = np.floor(np.log10(epochs.to_numpy()) * per_decade + 1e-9).astype(int)
+    # Closed on the right, so that the last epoch of a run, often a power of ten, does not make a bin of its own.
+    groups = np.ceil(np.log10(epochs.to_numpy()) * per_decade - 1e-9).astype(int)
     frame = pd.DataFrame({"log": np.log(epochs.to_numpy()), "value": values.to_numpy(), "group": groups})
     binned = frame.groupby("group")
     quantile = binned["value"].quantile
@@ -30,3 +31,20 @@ def log_binned(epochs: pd.Series, values: pd.Series, per_decade: int = 12) -> pd
             "count": binned.size(),
         }
     ).reset_index(drop=True)
+
+
+def settled(binned: pd.DataFrame, level: float, column: str = "epoch") -> float:
+    """Where the binned median falls below ``level`` for good.
+
+    Args:
+        binned: as from :func:`log_binned`.
+        level: the target.
+        column: what to tell it in, such as "epoch" or "seconds".
+
+    Returns:
+        The value of ``column`` in the first bin from which every median is at most ``level``; infinity if the last is
+        not.
+    """
+    above = np.flatnonzero(binned["median"].to_numpy() > level)
+    first = 0 if above.size == 0 else int(above[-1]) + 1
+    return float(binned[column].iloc[first]) if first < len(binned) else float("inf")

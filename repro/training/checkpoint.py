@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, header: Header, state: TrainState) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no checkpoint there; start the run anew with --overwrite") from error

@@ -306,6 +306,8 @@ def train(
                 path = files[phase.name]
                 text = path.read_text() if path.exists() else ""
                 tables[phase.name] = Table.decode(phase.columns, text, known[phase.name], str(path))
+                if tables[phase.name].encode() != text.encode():
+                    write_atomic(path, tables[phase.name].encode())
             reporter.note(f"{run.path}: going on after {current.name} epoch {int(state.epoch)}")
         else:
             model = build_model(config, chunk_size)

@@ -1,0 +1,66 @@
+"""Shared fixtures: double precision where mathematics is proved, small random wavefunctions, the command line."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Programs are compiled once in a test session, also those of the processes it starts (a parallel session's workers
+# inherit the variables). JAX reads these when it is imported.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.mkdtemp(prefix="repro-tests-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": _cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+
+import jax
+import pytest
+
+from repro.ansatz import Wavefunction, slater_wavefunction
+from repro.ansatz.wavefunction import Params
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def x64():
+    """Double precision for the duration of a test."""
+    with jax.enable_x64(True):
+        yield
+
+
+def random_state(
+    particles: int, determinants: int = 1, layers: int = 2, hidden: int = 16, dtype: str = "float64", seed: int = 0
+) -> tuple[Wavefunction, Params]:
+    """A wavefunction with parameters well away from singular orbital matrices.
+
+    Fresh networks give orbitals that are nearly dependent; three times larger weights make them generic.
+    """
+    wavefunction = slater_wavefunction(particles, layers, hidden, determinants, dtype)
+    params = wavefunction.init(jax.random.key(seed))
+    scaled = {
+        module: {name: value if name == "envelope" else 3.0 * value for name, value in values.items()}
+        for module, values in params.items()
+    }
+    return wavefunction, scaled
+
+
+def repro(*arguments: str, timeout: float = 300.0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "repro", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=False,
+    )

@@ -1,0 +1,130 @@
+"""Configurations: complete, validated, hashed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repro.errors import InputError
+from repro.study.profiles import PROFILES, configure
+from repro.training.config import RunConfig, differences, resolve_walker_chunk
+
+
+def test_profiles_are_the_promised_ones():
+    sizes = {name: (p.walkers, p.sweeps, p.epochs) for name, p in PROFILES.items()}
+    assert sizes["smoke"][:2] == (256, 10)
+    assert sizes["laptop"] == (1024, 40, 1000)
+    assert sizes["paper"] == (4096, 400, 1000)
+    assert PROFILES["paper"].pretrain_epochs == 1000
+
+
+def test_options_override_the_profile():
+    config = configure(particles=3, v0=1, profile="paper", walkers=8, epochs=7, pretrain_epochs=0)
+    assert (config.sampling.walkers, config.sampling.sweeps, config.epochs) == (8, 400, 7)
+    assert config.pretraining.epochs == 0
+
+
+@given(
+    particles=st.integers(1, 60),
+    v0=st.floats(-100, 100),
+    sigma0=st.floats(0.01, 10),
+    seed=st.integers(0, 2**32 - 1),
+    walkers=st.integers(2, 10**6),
+)
+def test_round_trip_and_hash(particles, v0, sigma0, seed, walkers):
+    config = configure(particles=particles, v0=v0, sigma0=sigma0, seed=seed, walkers=walkers)
+    again = RunConfig.from_json(config.to_json(), "test")
+    assert again == config
+    assert again.content_hash == config.content_hash
+    other = dataclasses.replace(config, seed=(seed + 1) % 2**32)
+    assert other.content_hash != config.content_hash
+    assert differences(config, other) == [f"seed: {seed} -> {other.seed}"]
+
+
+def test_whole_numbers_and_floats_are_one_configuration():
+    assert configure(particles=2, v0=-10).content_hash == configure(particles=2, v0=-10.0).content_hash
+
+
+def test_the_hash_never_changes_by_accident():
+    """Stored runs are found by it."""
+    assert configure(particles=2, v0=-10.0, epochs=10000).content_hash == "5cf0b0e49a09b87f"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"particles": 0}, "particles = 0: must be at least 1"),
+        ({"particles": 2.0}, "whole number"),
+        ({"particles": True}, "whole number"),
+        ({"particles": 65}, "raise --hidden"),
+        ({"v0": math.nan}, "finite"),
+        ({"v0": math.inf}, "finite"),
+        ({"v0": "1"}, "must be a number"),
+        ({"sigma0": 0.0}, "positive"),
+        ({"hidden": 0}, "hidden = 0: must be at least 1"),
+        ({"hidden": -3}, "at least 1"),
+        ({"layers": 0}, "at least 1"),
+        ({"determinants": 0}, "at least 1"),
+        ({"optimizer": "sgd"}, "choose one of adam"),
+        ({"profile": "huge"}, "choose one of smoke, laptop, paper"),
+        ({"walkers": 1}, "at least 2"),
+        ({"sweeps": 0}, "at least 1"),
+        ({"epochs": 0}, "at least 1"),
+        ({"pretrain_epochs": -1}, "at least 0"),
+        ({"learning_rate": -1e-4}, "positive"),
+        ({"seed": -1}, "between"),
+        ({"seed": 2**32}, "between"),
+        ({"dtype": "float16"}, "float32, float64"),
+        ({"evaluation_batches": 3}, "at least 8"),
+    ],
+)
+def test_bad_values(options, message):
+    with pytest.raises(InputError, match=message):
+        configure(**({"particles": 2, "v0": 1.0} | options))
+
+
+def edited(change):
+    document = json.loads(configure(particles=2, v0=1.0).to_json())
+    change(document)
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["config"].update(colour="red"), "unknown key colour"),
+        (lambda d: d["config"]["system"].update(mass=1.0), "unknown key system.mass"),
+        (lambda d: d["config"].pop("seed"), "missing key seed"),
+        (lambda d: d["config"].update(system=3), "must be an object"),
+        (lambda d: d["config"].update(seed=7), "altered"),
+        (lambda d: d.update(schema=99), "schema 99"),
+        (lambda d: d.pop("config"), "not a run configuration"),
+    ],
+)
+def test_files_that_were_tampered_with(change, message):
+    with pytest.raises(InputError, match=message):
+        RunConfig.from_json(edited(change), "config.json")
+
+
+def test_text_that_is_no_configuration():
+    with pytest.raises(InputError, match="not a run configuration"):
+        RunConfig.from_json('{"schema": 1', "config.json")
+
+
+@given(particles=st.integers(1, 30), walkers=st.integers(2, 9000))
+def test_chosen_walker_chunk_divides_and_bounds(particles, walkers):
+    config = configure(particles=particles, v0=1.0, walkers=walkers)
+    chunk = resolve_walker_chunk(config)
+    assert walkers % chunk == 0
+    assert chunk == 1 or chunk * (particles + 2) * particles * 64 <= 2**23
+    assert resolve_walker_chunk(config, walkers) == walkers
+
+
+def test_walker_chunk_must_divide():
+    with pytest.raises(InputError, match="must divide"):
+        resolve_walker_chunk(configure(particles=2, v0=1.0, walkers=10), 3)

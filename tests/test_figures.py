@@ -1,0 +1,243 @@
+"""Notebooks and the wrapper around papermill."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, repro
+
+from repro.errors import InputError, ReproError
+from repro.study import figures
+from repro.study.curves import log_binned, settled
+from repro.study.profiles import configure
+from repro.study.store import RunSource, find_run, load_run
+from repro.training.run import train
+
+NOTEBOOKS = figures.notebook_paths()
+QUICK = {"profile": "smoke", "epochs": 20}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS.values(), ids=NOTEBOOKS)
+def test_notebooks_are_stripped_and_declare_typed_parameters(path):
+    document = json.loads(path.read_text())
+    for cell in document["cells"]:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+    tagged = [cell for cell in document["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    import papermill
+
+    declared = papermill.inspect_notebook(str(path))
+    assert {"profile", "seed", "epochs", "stored", "trained", "fresh", "out"} <= set(declared)
+    assert all(entry["inferred_type_name"] in ("str", "int", "float", "bool") for entry in declared.values())
+    text = "".join(document["cells"][0]["source"])
+    assert "**Claim on the slide.**" in text
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """F08 made of a short run, with a foreign kernel called python3 lying in wait."""
+    root = tmp_path_factory.mktemp("figures")
+    foreign = root / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    (foreign / "kernel.json").write_text(
+        json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"})
+    )
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = str(root / "jupyter")
+    try:
+        places = {"stored": str(root / "stored"), "trained": str(root / "trained"), "out": str(root / "out")}
+        figures.execute(NOTEBOOKS["F08"], root / "out", QUICK | places)
+    finally:
+        os.environ.pop("JUPYTER_PATH")
+        if before is not None:
+            os.environ["JUPYTER_PATH"] = before
+    return root
+
+
+def test_a_figure_leaves_its_files(quick):
+    assert {path.name for path in (quick / "out").iterdir()} == {
+        f"F08.{end}" for end in ("ipynb", "pdf", "png", "csv", "json")
+    }
+    executed = json.loads((quick / "out" / "F08.ipynb").read_text())
+    text = "".join("".join(o.get("text", "")) for c in executed["cells"] for o in c.get("outputs", []))
+    assert "COMPUTED trained/adam-A2-V-10-seed0" in text
+    assert executed["metadata"]["kernelspec"]["name"] == "python3"
+    table = pd.read_csv(quick / "out" / "F08.csv")
+    assert list(table["epoch"]) == list(range(1, 21))
+    listed = json.loads((quick / "out" / "F08.json").read_text())["runs"]
+    assert [run["computed"] for run in listed] == [True]
+
+
+def test_a_figure_made_again_is_the_same_to_the_byte(quick):
+    first = {end: (quick / "out" / f"F08.{end}").read_bytes() for end in ("pdf", "png", "csv")}
+    places = {"stored": str(quick / "stored"), "trained": str(quick / "trained"), "out": str(quick / "out")}
+    executed = figures.execute(NOTEBOOKS["F08"], quick / "out", QUICK | places)
+    assert first == {end: (quick / "out" / f"F08.{end}").read_bytes() for end in ("pdf", "png", "csv")}
+    assert "read trained/adam" in executed.read_text()
+    assert json.loads((quick / "out" / "F08.json").read_text())["runs"][0]["computed"] is False
+
+
+def test_plain_papermill_works(quick, tmp_path):
+    command = [sys.executable, "-m", "papermill", "figures/F08.ipynb", str(tmp_path / "out.ipynb"), "-k", "python3",
+               "-p", "profile", "smoke", "-p", "epochs", "20", "-p", "trained", str(quick / "trained"),
+               "-p", "out", str(tmp_path)]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "F08.png").exists()
+
+
+def test_stored_runs_make_f11(tmp_path):
+    """From the stored runs, nothing is trained, and the points at |V0| <= 10 are within what the figure allows."""
+    done = repro("figures", "F11", "--out", str(tmp_path), timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert "5 runs read, 0 computed" in done.stdout
+    assert len(re.findall(r"^read paper_runs/", done.stdout, re.MULTILINE)) == 5
+    table = pd.read_csv(tmp_path / "F11.csv")
+    points = table[table["kind"] == "run"].set_index("v0")
+    assert points.loc[[-10.0, 0.0, 10.0], "within"].astype(bool).all()
+    curves = table[table["kind"] == "reference"]
+    assert len(curves) == 21
+    assert (curves["exact"] <= curves["ci"] + 1e-9).all()
+    assert (curves["exact"] <= curves["hf"] + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"profil": "smoke"}, "unknown parameter 'profil'"),
+        ({"seed": "0"}, "must be of type int"),
+        ({"seed": True}, "must be of type int"),
+        ({"profile": 3}, "must be of type str"),
+        ({"fresh": 1}, "must be of type bool"),
+    ],
+)
+def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, message):
+    with pytest.raises(InputError, match=message):
+        figures.execute(NOTEBOOKS["F08"], tmp_path / "out", parameters)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("F99",), "figure 'F99': unknown; known are F08, F11"),
+        (("F08", "-p", "seed=x"), "must be of type int"),
+        (("F08", "-p", "seed"), "must be NAME=VALUE"),
+        (("F08", "-p", "colour=red"), "unknown parameter 'colour'"),
+    ],
+)
+def test_bad_figures_end_in_one_line(tmp_path, arguments, message):
+    done = repro("figures", *arguments, "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_assignments_take_the_declared_types():
+    parsed = figures.parse_assignments(NOTEBOOKS["F08"], ["seed=3", "fresh=true", "profile=paper"])
+    assert parsed == {"seed": 3, "fresh": True, "profile": "paper"}
+
+
+def test_a_failing_notebook_is_kept_and_reported(tmp_path):
+    with pytest.raises(ReproError, match="InputError: profile = 'huge'"):
+        figures.execute(NOTEBOOKS["F08"], tmp_path, {"profile": "huge"})
+    assert [path.name for path in tmp_path.iterdir()] == ["F08.failed.ipynb"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with one small run."""
+    root = tmp_path_factory.mktemp("store")
+    config = configure(particles=2, v0=-10.0, profile="smoke", walkers=32, sweeps=2, epochs=10, pretrain_epochs=0)
+    train(config, root / "any-name")
+    return root, config
+
+
+def test_runs_are_found_by_content(store):
+    root, config = store
+    assert find_run(root, config) == root / "any-name"
+    assert find_run(root, configure(particles=2, v0=-10.0)) is None
+
+
+def copied(store, tmp_path):
+    shutil.copytree(store[0], tmp_path / "store")
+    return tmp_path / "store" / "any-name"
+
+
+def test_an_altered_curve_is_caught(store, tmp_path):
+    run = copied(store, tmp_path)
+    text = (run / "curve.csv").read_text()
+    (run / "curve.csv").write_text(text.replace("\n5,", "\n5,1", 1))
+    with pytest.raises(InputError, match="altered after the run"):
+        load_run(run)
+
+
+def test_an_altered_configuration_is_caught(store, tmp_path):
+    run = copied(store, tmp_path)
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(InputError, match="altered after the run"):
+        find_run(run.parent, store[1])
+
+
+def test_unfinished_and_missing_files_are_caught(store, tmp_path):
+    run = copied(store, tmp_path)
+    (run / "curve.csv").unlink()
+    with pytest.raises(InputError, match="missing"):
+        load_run(run)
+    (run / "result.json").unlink()
+    with pytest.raises(InputError, match="has not ended"):
+        load_run(run)
+    assert find_run(run.parent, store[1]) is None
+
+
+def test_fresh_ignores_what_is_stored(store, tmp_path, capsys):
+    root, config = store
+    read = RunSource(root, tmp_path / "trained").get(config)
+    assert not read.computed
+    computed = RunSource(root, tmp_path / "trained", fresh=True).get(config)
+    assert computed.computed
+    assert computed.result["energy"] == read.result["energy"]
+    printed = capsys.readouterr().out
+    assert "read " in printed
+    assert "COMPUTED trained/" in printed
+
+
+def test_a_fresh_pass_goes_on_after_an_interruption(tmp_path):
+    root = tmp_path / "fresh"
+    (root / "old").mkdir(parents=True)
+    (root / "old" / "result.json").write_text("{}")
+    (root / "half").mkdir()
+    figures._begin_fresh(root)
+    assert sorted(path.name for path in root.iterdir()) == [".unfinished", "half"]
+    (root / "new").mkdir()
+    (root / "new" / "result.json").write_text("{}")
+    figures._begin_fresh(root)
+    assert (root / "new").exists()
+
+
+def test_log_bins_by_hand():
+    epochs = pd.Series(np.arange(1, 101))
+    binned = log_binned(epochs, epochs.astype(float), per_decade=1)
+    assert list(binned["count"]) == [1, 9, 90]
+    assert list(binned["median"]) == [1.0, 6.0, 55.5]
+    assert (binned["low"] <= binned["median"]).all()
+    assert (binned["high"] >= binned["median"]).all()
+
+
+@pytest.mark.parametrize(
+    ("medians", "expected"),
+    [([3, 2, 1], 30.0), ([0.5, 2, 1], 30.0), ([1, 1, 1], 10.0), ([1, 1, 2], np.inf), ([3, 1, 0.5], 20.0)],
+)
+def test_settling_is_for_good(medians, expected):
+    assert settled(pd.DataFrame({"epoch": [10, 20, 30], "median": medians}), 1.0) == expected

@@ -1,0 +1,110 @@
+"""Doctor, reporters, help, package layout."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from conftest import ROOT, repro
+
+from repro import console, doctor
+from repro.runtime import DETERMINISTIC_GPU, configure_jax
+
+# A module may import from its own room and from the rooms before it.
+ROOMS = ("errors", "physics", "ansatz", "sampling", "references", "optimizers", "training", "study", "console", "cli")
+CORE = ("physics", "ansatz", "sampling", "optimizers", "training")
+CORE_IMPORTS = {"jax", "haiku", "optax", "numpy", "repro"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("room", CORE)
+def test_the_training_core_needs_only_jax_haiku_optax_numpy(room):
+    for path in (ROOT / "repro" / room).glob("*.py"):
+        outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - CORE_IMPORTS
+        assert not outside, f"{path}: {outside}"
+
+
+@pytest.mark.parametrize(("room", "forbidden"), [
+    ("physics", {"ansatz", "sampling", "optimizers", "references", "training", "study", "cli", "console"}),
+    ("ansatz", {"sampling", "optimizers", "references", "training", "study", "cli", "console"}),
+    ("sampling", {"ansatz", "optimizers", "references", "training", "study", "cli", "console"}),
+    ("training", {"references", "study", "cli", "console"}),
+    ("references", {"ansatz", "sampling", "optimizers", "study", "cli", "console"}),
+    ("study", {"cli"}),
+])  # fmt: skip
+def test_data_flows_one_way(room, forbidden):
+    for path in (ROOT / "repro" / room).glob("*.py"):
+        for name in imports(path):
+            if name.startswith("repro."):
+                assert name.split(".")[1] not in forbidden, f"{path} imports {name}"
+
+
+def test_help_teaches_without_loading_jax():
+    probe = "import sys; from repro.cli import app; assert 'jax' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0
+    done = repro("--help")
+    assert done.returncode == 0
+    for command in ("train", "evaluate", "reference", "figures", "doctor"):
+        assert command in done.stdout
+        assert repro(command, "--help").returncode == 0
+    assert repro("--version").stdout.strip()
+
+
+def test_doctor_reports_and_judges(tmp_path, monkeypatch):
+    findings = {finding.subject: finding for finding in doctor.examine(tmp_path)}
+    assert {"python", "jax", "jaxlib", "devices", "threads", "free memory", "free disk", "determinism"} <= set(findings)
+    assert not findings["jax"].remedy
+    monkeypatch.setattr(doctor, "LEAST_FREE_GIB", 1e6)
+    monkeypatch.setenv("JAX_DEBUG_NANS", "1")
+    findings = {finding.subject: finding for finding in doctor.examine(tmp_path)}
+    assert "--walker-chunk" in findings["free memory"].remedy
+    assert "unset" in findings["JAX_DEBUG_NANS"].remedy
+
+
+def test_doctor_on_the_command_line():
+    assert repro("doctor").returncode == 0
+    done = repro("doctor", JAX_DISABLE_JIT="1")
+    assert done.returncode == 1
+    assert "unset JAX_DISABLE_JIT" in done.stdout
+
+
+def test_gpu_determinism_is_asked_for_and_the_cpu_left_alone(monkeypatch):
+    before = {name: getattr(jax.config, name) for name in ("jax_platforms",)}
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    configure_jax("cpu")
+    import os
+
+    assert os.environ["XLA_FLAGS"] == ""
+    configure_jax(None)
+    assert os.environ["XLA_FLAGS"] == DETERMINISTIC_GPU
+    assert {name: getattr(jax.config, name) for name in before} == before
+
+
+def test_reporters_tell_the_same_story(capsys):
+    for reporter in (console.PlainReporter(1.0), console.TerminalReporter(1.0)):
+        reporter.start("training", 0, 10)
+        reporter.advance(5, {"energy": 1.5, "energy_error": 0.1})
+        reporter.note("a line")
+        reporter.finish()
+        told = capsys.readouterr().err
+        assert "E = 1.50000 +- 0.10000, E - exact = +0.50000" in told
+        assert "a line" in told
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (3700, "1 h 01 min")])
+def test_durations(seconds, text):
+    assert console._duration(seconds) == text
