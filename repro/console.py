@@ -86,12 +86,13 @@ class PlainReporter:
         """Announces the phase."""
         self.phase, self.total, self.first = phase, total, done
         self.begin = self.last = time.monotonic()
-        self.note(f"{phase}: {done}/{total} epochs done")
+        self.note(f"{phase}: {done}/{total} done")
 
     def advance(self, done: int, metrics: Mapping[str, float]) -> None:
         """Prints now and then."""
         now = time.monotonic()
-        self.latest = f"{self.phase}: epoch {done}/{self.total}, {_describe(metrics, self.exact)}"
+        described = _describe(metrics, self.exact)
+        self.latest = f"{self.phase}: {done}/{self.total}" + (f", {described}" if described else "")
         if now - self.last >= PLAIN_SECONDS:
             self.last = now
             left = (now - self.begin) * (self.total - done) / max(1, done - self.first)

@@ -305,7 +305,7 @@ def test_plain_lines_when_the_output_is_no_terminal(tmp_path):
     done = repro("train", *OPTIONS, "--epochs", "5", "--pretrain-epochs", "5", "--out", str(tmp_path / "run"))
     assert done.returncode == 0
     assert "\x1b" not in done.stderr
-    assert "training: epoch 5/5, E = " in done.stderr
+    assert "training: 5/5, E = " in done.stderr
     assert "E - exact = " in done.stderr
 
 

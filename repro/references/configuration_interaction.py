@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,11 @@ def pair_interaction(modes: int, v0: float, sigma0: float) -> Reals:
     return np.asarray(direct - exchange)
 
 
-def _rank(strings: NDArray[np.int64]) -> NDArray[np.int64]:
+def _rank(strings: NDArray[np.int64], modes: int) -> NDArray[np.int64]:
     """Position of increasing index tuples in colexicographic order, sum_k C(c_k, k + 1)."""
     rank = np.zeros(strings.shape[:-1], np.int64)
     for k in range(strings.shape[-1]):
-        table = np.array([math.comb(c, k + 1) for c in range(int(strings.max(initial=0)) + 1)], np.int64)
+        table = np.array([math.comb(c, k + 1) for c in range(modes)], np.int64)
         rank += table[strings[..., k]]
     return rank
 
@@ -101,7 +102,7 @@ def ci_energy(particles: int, modes: int, v0: float, sigma0: float) -> tuple[flo
     targets, signs = [], []
     for p, q in combinations(range(particles), 2):
         rest = np.delete(strings, (p, q), axis=1)
-        targets.append(pair_index[strings[:, p], strings[:, q]] * rests + _rank(rest))
+        targets.append(pair_index[strings[:, p], strings[:, q]] * rests + _rank(rest, modes))
         signs.append((-1.0) ** (p + q + 1))
     target, sign = np.stack(targets), np.array(signs)[:, None]
 
@@ -116,7 +117,7 @@ def ci_energy(particles: int, modes: int, v0: float, sigma0: float) -> tuple[flo
     excitation = one_body - one_body.min()
     noise = np.random.default_rng(_SEED).uniform(0.5, 1.5, determinants)
     start = np.where(excitation % 2 == 0, noise / (1.0 + excitation) ** 2, 0.0)
-    operator = LinearOperator((determinants, determinants), matvec=apply, dtype=np.float64)  # type: ignore[call-arg]
+    operator: Any = LinearOperator((determinants, determinants), matvec=apply, dtype=np.float64)  # type: ignore
     if determinants <= 3:
         dense = np.stack([apply(column) for column in np.eye(determinants)], axis=1)
         values, vectors = np.linalg.eigh(dense)

@@ -227,7 +227,8 @@ def sample_energies(model: _Model, state: TrainState, reporter: Reporter) -> np.
     compiled = _compile(chunk, state, model)
     for following, metrics, _ in _chunks(compiled, state, model, batches, EVALUATION_CAPACITY):
         parts.append(metrics["energies"])
-        reporter.advance(int(following.epoch), {"energy": float(np.mean(metrics["energies"]))})
+        counted = np.concatenate(parts)[burn_in:]
+        reporter.advance(int(following.epoch), {"energy": float(np.mean(counted))} if len(counted) else {})
     reporter.finish()
     return np.concatenate(parts)[burn_in:]
 
