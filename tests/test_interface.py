@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,23 @@ def test_reporters_tell_the_same_story(capsys):
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (3700, "1 h 01 min")])
 def test_durations(seconds, text):
     assert console._duration(seconds) == text
+
+
+def test_the_readmes_python_runs():
+    text = (ROOT / "README.md").read_text()
+    blocks = text.split("```python\n")[1:]
+    assert blocks
+    for block in blocks:
+        exec(compile(block.split("```")[0], "README.md", "exec"), {})
+
+
+def test_the_readmes_commands_exist():
+    """Every make target and every `repro` command that the README names is there."""
+    text = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets
+    commands = set(re.findall(r"\.venv/bin/repro ([a-z]+)", text))
+    assert commands <= {"train", "evaluate", "reference", "figures", "doctor"}
+    assert len(commands) >= 4
+    names = {path.stem for path in (ROOT / "figures").glob("*.ipynb")}
+    assert set(re.findall(r"FIGURES=(F\d\d)", text)) <= names
