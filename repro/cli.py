@@ -196,8 +196,8 @@ def reference(
 
     The error is the numerical error of the method's own value, not what the method leaves out.
     """
+    from repro.config import SystemConfig
     from repro.references import reference as compute
-    from repro.training.config import SystemConfig
 
     found = compute(method, SystemConfig(particles, v0, sigma0), modes)
     if as_json:

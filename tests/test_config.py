@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repro.config import RunConfig, differences, resolve_walker_chunk
 from repro.errors import InputError
 from repro.study.profiles import PROFILES, configure
-from repro.training.config import RunConfig, differences, resolve_walker_chunk
 
 
 def test_profiles_are_the_promised_ones():

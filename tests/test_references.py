@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 
+from repro.config import SystemConfig
 from repro.errors import InputError
 from repro.physics.hamiltonian import gaussian_interaction
 from repro.physics.oscillator import oscillator_orbitals
@@ -21,7 +22,6 @@ from repro.references.configuration_interaction import ci_energy, pair_interacti
 from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.quadrature import gauss_hermite
 from repro.references.two_body import two_body_energy
-from repro.training.config import SystemConfig
 
 METHODS = ("exact", "ci", "hf")
 

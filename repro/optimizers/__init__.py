@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optax
 
-from repro.training.config import AdamConfig
+from repro.config import AdamConfig
 
 
 def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from repro.config import SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references.configuration_interaction import ci_energy
 from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.two_body import two_body_energy
-from repro.training.config import SystemConfig
 
 METHODS = ("exact", "ci", "hf")
 STUDY_MODES = 20

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from repro.errors import InputError
-from repro.training.config import (
+from repro.config import (
     AdamConfig,
     AnsatzConfig,
     EvaluationConfig,
@@ -14,6 +13,7 @@ from repro.training.config import (
     SamplingConfig,
     SystemConfig,
 )
+from repro.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from repro.config import RunConfig
 from repro.errors import InputError
-from repro.training.config import RunConfig
 from repro.training.rundir import RunDirectory
 
 

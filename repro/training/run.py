@@ -17,13 +17,13 @@ import numpy as np
 import optax
 
 from repro.ansatz import Wavefunction, slater_wavefunction
+from repro.config import RunConfig, resolve_walker_chunk
 from repro.errors import DivergedError, InputError
 from repro.optimizers import build_optimizer
 from repro.physics.hamiltonian import System
 from repro.sampling.metropolis import initial_chain, walk
 from repro.training import environment
 from repro.training.checkpoint import Header, load_checkpoint, load_header, save_checkpoint
-from repro.training.config import RunConfig, resolve_walker_chunk
 from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table
 from repro.training.epoch import (
     Chunk,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro.config import RunConfig, differences
 from repro.errors import InputError
-from repro.training.config import RunConfig, differences
 from repro.training.files import TEMPORARY, remove_temporaries, write_atomic
 
 
