@@ -108,12 +108,13 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path):
     assert run.read_result()["energy"] == whole.result["energy"]
 
 
-def test_interruption_keeps_the_last_chunk(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_keeps_the_last_chunk(tmp_path, number):
     out = tmp_path / "interrupted"
     run = RunDirectory(out)
     with launch(out, 1000000, 1) as process:
         wait_for_rows(process, run.curve, 10)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         message = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130
     assert "error: interrupted" in message

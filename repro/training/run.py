@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -138,6 +141,32 @@ class _DivergenceError(Exception):
         self.epoch, self.quantity = epoch, quantity
 
 
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """Lets SIGINT and SIGTERM ask for an end, which comes after the chunk at hand; a second signal ends at once.
+
+    Raised at any place, as Python does by itself, a KeyboardInterrupt can fall into a destructor and be lost there, or
+    into the middle of a write.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _compile(chunk: Chunk, state: TrainState, model: _Model) -> Chunk:
     count = jnp.zeros((), jnp.int32)
     return jax.jit(chunk).lower(state, model.seed, model.system, count).compile()  # type: ignore[return-value]
@@ -152,13 +181,18 @@ def _chunks(
     numbers.
     """
     count = 1
-    while (done := int(state.epoch)) < epochs:
-        count = min(count, capacity, epochs - done)
-        begin = time.perf_counter()
-        state, metrics = jax.block_until_ready(chunk(state, model.seed, model.system, jnp.asarray(count, jnp.int32)))
-        seconds = (time.perf_counter() - begin) / count
-        yield state, {name: np.asarray(values)[:count] for name, values in metrics.items()}, seconds
-        count = max(1, min(2 * count, int(CHUNK_SECONDS / seconds)))
+    with _interruptions() as asked:
+        while (done := int(state.epoch)) < epochs:
+            count = min(count, capacity, epochs - done)
+            begin = time.perf_counter()
+            state, metrics = jax.block_until_ready(
+                chunk(state, model.seed, model.system, jnp.asarray(count, jnp.int32))
+            )
+            seconds = (time.perf_counter() - begin) / count
+            yield state, {name: np.asarray(values)[:count] for name, values in metrics.items()}, seconds
+            if asked.is_set():
+                raise KeyboardInterrupt
+            count = max(1, min(2 * count, int(CHUNK_SECONDS / seconds)))
 
 
 def _run_phase(
