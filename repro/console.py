@@ -22,7 +22,7 @@ def _describe(metrics: Mapping[str, float], exact: float | None) -> str:
     if "energy_error" in metrics:
         text += f" +- {metrics['energy_error']:.5f}"
     if exact is not None:
-        text += f", E - exact = {energy - exact:+.5f}"
+        text += f" (exact {energy - exact:+.5f})"
     return text
 
 
@@ -48,7 +48,7 @@ class TerminalReporter:
         """Opens a bar."""
         self.progress = Progress(
             TextColumn(f"{phase:<11}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=6),  # the line is to fit 80 columns
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),

@@ -109,7 +109,7 @@ def test_reporters_tell_the_same_story(capsys):
         reporter.note("a line")
         reporter.finish()
         told = capsys.readouterr().err
-        assert "E = 1.50000 +- 0.10000, E - exact = +0.50000" in told
+        assert "E = 1.50000 +- 0.10000 (exact +0.50000)" in told
         assert "a line" in told
 
 
