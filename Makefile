@@ -38,10 +38,10 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 
 setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 min once, then nothing
 
-figures: $(STAMP) ## every figure from the stored runs, into output/: 2 min (FRESH=1: trains anew, 25 min)
+figures: $(STAMP) ## every figure from the stored runs, into output/: 1 min (FRESH=1: trains anew, 25 min)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
-test: $(STAMP) lint ## lint and the whole test suite: 8 min
+test: $(STAMP) lint ## lint and the whole test suite: 6 min
 	@$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff and mypy: 20 s
