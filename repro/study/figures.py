@@ -114,7 +114,7 @@ def _running_kernel() -> Iterator[str]:
 
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as folder:
-        write_kernel_spec(str(Path(folder) / "kernels" / KERNEL), extra_arguments=["--log-level=ERROR"])
+        write_kernel_spec(str(Path(folder) / "kernels" / KERNEL), extra_arguments=["--log-level=CRITICAL"])
         os.environ["JUPYTER_PATH"] = folder + (os.pathsep + before if before else "")
         try:
             yield KERNEL
