@@ -11,11 +11,11 @@ from pathlib import Path
 
 import jax
 
+from repro.runtime import DETERMINISTIC_GPU
 from repro.training import environment
 
 LEAST_FREE_GIB = 2.0
 LEAST_DISK_GIB = 1.0
-DETERMINISM_FLAG = "--xla_gpu_exclude_nondeterministic_ops"
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def examine(place: Path) -> list[Finding]:
         report(
             "determinism",
             flags or "XLA_FLAGS not set",
-            DETERMINISM_FLAG in flags,
-            f"set XLA_FLAGS={DETERMINISM_FLAG}=true for runs that repeat bit for bit",
+            DETERMINISTIC_GPU in flags,
+            f"set XLA_FLAGS={DETERMINISTIC_GPU} for runs that repeat bit for bit",
         )
     else:
         report("determinism", "same machine, versions and threads: bit for bit")

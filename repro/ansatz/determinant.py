@@ -70,6 +70,12 @@ def eliminate(matrix: Array, right: Array) -> Elimination:
     return Elimination(jnp.stack(pivots), jnp.stack(rows), jnp.stack(tails), parity)
 
 
+def _sign_log(factors: Elimination) -> tuple[Array, Array]:
+    """Sign and logarithm of |det M| from its elimination."""
+    sign = factors.parity * jnp.prod(jnp.sign(factors.pivots), axis=0)
+    return sign, jnp.sum(jnp.log(jnp.abs(factors.pivots)), axis=0)
+
+
 @jax.custom_jvp
 def inverse(matrix: Array) -> Array:
     """Inverses of ``(n, n, *batch)`` matrices; d(M^-1) = -M^-1 dM M^-1."""
@@ -105,9 +111,7 @@ def slogdet(matrix: Array) -> tuple[Array, Array]:
     Returns:
         Two arrays of shape ``(*batch)``.
     """
-    factors = eliminate(matrix, matrix[:, :0])
-    sign = factors.parity * jnp.prod(jnp.sign(factors.pivots), axis=0)
-    return sign, jnp.sum(jnp.log(jnp.abs(factors.pivots)), axis=0)
+    return _sign_log(eliminate(matrix, matrix[:, :0]))
 
 
 @slogdet.defjvp
@@ -173,8 +177,7 @@ def sum_laplacian_ratio(matrices: Array, jacobian: Array, laplacian: Array) -> A
             yi, yj = solved[i][:, :directions], solved[j][:, :directions]
             minor = jnp.sum(yi[i] * yj[j] - yj[i] * yi[j], axis=0)
             ratio = ratio + 2.0 * minor / (factors.pivots[i] * factors.pivots[j])
-    logs = jnp.sum(jnp.log(jnp.abs(factors.pivots)), axis=0)
-    signs = factors.parity * jnp.prod(jnp.sign(factors.pivots), axis=0)
+    signs, logs = _sign_log(factors)
     weights = signs * jnp.exp(logs - jnp.max(logs, axis=0))
     total = _away_from_zero(jnp.sum(weights, axis=0), float(jnp.finfo(weights.dtype).eps))
     return jnp.sum(weights * ratio, axis=0) / total

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOTEBOOKS = "figures"
-STORED = "paper_runs"
-TRAINED = "runs"
 FRESH = "runs/fresh"
 UNFINISHED = ".unfinished"
 KERNEL = "repro-running-interpreter"
