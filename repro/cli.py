@@ -53,7 +53,7 @@ def train(
     particles: Particles,
     v0: V0,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
-    optimizer: Annotated[str, typer.Option("--optimizer", help="adam.")] = "adam",
+    optimizer: Annotated[str, typer.Option("--optimizer", help="adam, kfac, qn-kfac, qn-mr-kfac, ngd or dgd.")] = "adam",
     sigma0: Sigma0 = 0.5,
     profile: Annotated[
         str,
@@ -69,7 +69,7 @@ def train(
     layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
     hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
     determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Adam's learning rate.")] = 1e-4,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam only; 1e-4 when left out.")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     device: Device = None,
     walker_chunk: Annotated[

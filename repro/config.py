@@ -16,7 +16,9 @@ from typing import Any
 from repro.errors import InputError
 
 SCHEMA = 1
-OPTIMIZERS = ("adam",)
+OPTIMIZERS = ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
+PROTOCOLS = ("released", "deck")
+STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
 WIDEST_JET = 2**23
@@ -40,6 +42,21 @@ def _real(part: object, attribute: str, positive: bool = False, name: str | None
     if positive and value <= 0:
         raise InputError(f"{name} = {value:g}: must be positive")
     object.__setattr__(part, attribute, float(value))
+
+
+def _fraction(part: object, attribute: str, name: str) -> None:
+    _real(part, attribute, positive=True, name=name)
+    if (value := getattr(part, attribute)) >= 1:
+        raise InputError(f"{name} = {value:g}: must be below 1")
+
+
+def _clamp(part: DampingConfig | FactorsConfig, name: str) -> None:
+    _real(part, "least", positive=True, name=f"{name}_min")
+    _real(part, "most", positive=True, name=f"{name}_max")
+    if part.least > part.most:
+        raise InputError(f"{name}_min = {part.least:g}: must not exceed {name}_max, {part.most:g}")
+    if part.initial is not None and not part.least <= part.initial <= part.most:
+        raise InputError(f"{name} = {part.initial:g}: must be between {name}_min, {part.least:g}, and {part.most:g}")
 
 
 @dataclass(frozen=True)
@@ -102,9 +119,223 @@ class AdamConfig:
     name: str = "adam"
 
     def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
+        if self.name != "adam":
             raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
         _real(self, "learning_rate", positive=True)
+
+
+@dataclass(frozen=True)
+class DampingConfig:
+    """The damping lambda and its Levenberg-Marquardt rule.
+
+    Attributes:
+        initial: lambda of the first epoch.
+        factor: w1; lambda is multiplied or divided by w1^interval.
+        interval: epochs between two adaptations, the first of them in epoch 0.
+        low: ratio of actual to predicted change below which lambda grows.
+        high: ratio above which it shrinks.
+        least: lower clamp.
+        most: upper clamp.
+    """
+
+    initial: float = 1e3
+    factor: float = 19 / 20
+    interval: int = 5
+    low: float = 0.25
+    high: float = 0.75
+    least: float = 1e-7
+    most: float = 1e20
+
+    def __post_init__(self) -> None:
+        _real(self, "initial", positive=True, name="damping")
+        _fraction(self, "factor", "damping_factor")
+        _integer("damping_interval", self.interval, 1)
+        for attribute, name in (("low", "ratio_low"), ("high", "ratio_high")):
+            _real(self, attribute, name=name)
+        if not self.low < self.high:
+            raise InputError(f"ratio_low = {self.low:g}: must be below ratio_high, {self.high:g}")
+        _clamp(self, "damping")
+
+
+@dataclass(frozen=True)
+class FactorsConfig:
+    """The Kronecker factors: their memory, and the factored Tikhonov regularisation gamma with its greedy rule.
+
+    Attributes:
+        initial: gamma of the first epoch; None for the square root of the damping's.
+        factor: w2; gamma w2^interval, gamma and gamma / w2^interval are compared.
+        interval: epochs between two comparisons, the first of them in epoch 0.
+        least: lower clamp.
+        most: upper clamp.
+        memory: largest weight of the past in the moving averages of the factors.
+    """
+
+    initial: float | None = None
+    factor: float = math.sqrt(19 / 20)
+    interval: int = 5
+    least: float = 1e-4
+    most: float = 1e20
+    memory: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.initial is not None:
+            _real(self, "initial", positive=True, name="gamma")
+        _fraction(self, "factor", "gamma_factor")
+        _integer("gamma_interval", self.interval, 1)
+        _clamp(self, "gamma")
+        _real(self, "memory", name="factor_memory")
+        if not 0 <= self.memory < 1:
+            raise InputError(f"factor_memory = {self.memory:g}: must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class MinresConfig:
+    """The MINRES solver; its preconditioner is (diagonal + preconditioner_shift)^preconditioner_power.
+
+    Attributes:
+        iterations: the most in one epoch.
+        tolerance: relative residual at which it stops.
+        preconditioner_shift: kappa.
+        preconditioner_power: xi; 0 turns preconditioning off.
+    """
+
+    iterations: int = 50
+    tolerance: float = 1e-8
+    preconditioner_shift: float = 1e-2
+    preconditioner_power: float = 0.75
+
+    def __post_init__(self) -> None:
+        _integer("minres_iterations", self.iterations, 1)
+        _real(self, "tolerance", name="minres_tolerance")
+        if self.tolerance < 0:
+            raise InputError(f"minres_tolerance = {self.tolerance:g}: must not be negative")
+        _real(self, "preconditioner_shift", positive=True)
+        _real(self, "preconditioner_power")
+        if not 0 <= self.preconditioner_power <= 1:
+            raise InputError(f"preconditioner_power = {self.preconditioner_power:g}: must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Where MINRES starts from: a multiple of the previous update.
+
+    Attributes:
+        decay: zeta.
+        sign: "anti-aligned" starts from +zeta delta_prev, as the study does although the solution points uphill;
+            "aligned" from -zeta delta_prev.
+    """
+
+    decay: float = 0.95
+    sign: str = "anti-aligned"
+
+    def __post_init__(self) -> None:
+        _real(self, "decay", name="start_decay")
+        if not 0 <= self.decay <= 1:
+            raise InputError(f"start_decay = {self.decay:g}: must be between 0 and 1")
+        if self.sign not in STARTS:
+            raise InputError(f"start = {self.sign!r}: unknown; choose one of {', '.join(STARTS)}")
+
+
+@dataclass(frozen=True)
+class SecondOrderConfig:
+    """A second-order optimiser: which row of the study's table, in whose protocol, with which regulators.
+
+    Attributes:
+        name: one of :data:`PARTS_OF`.
+        protocol: "released", what the authors' implementation does, or "deck", what the slides print.
+        damping: every row has it.
+        factors: rows that invert Kronecker factors; None for the others.
+        minres: rows that solve by MINRES.
+        start: rows whose MINRES starts from the previous update.
+    """
+
+    name: str
+    protocol: str = "released"
+    damping: DampingConfig = field(default_factory=DampingConfig)
+    factors: FactorsConfig | None = None
+    minres: MinresConfig | None = None
+    start: StartConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in PARTS_OF:
+            raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"protocol = {self.protocol!r}: unknown; choose one of {', '.join(PROTOCOLS)}")
+        for part in ("factors", "minres", "start"):
+            if (getattr(self, part) is not None) != (part in PARTS_OF[self.name]):
+                wrong = "missing" if part in PARTS_OF[self.name] else f"{self.name} has no such part; leave it out"
+                raise InputError(f"optimizer.{part}: {wrong}")
+
+
+PARTS_OF: dict[str, tuple[str, ...]] = {
+    "kfac": ("factors",),
+    "qn-kfac": ("factors",),
+    "qn-mr-kfac": ("factors", "minres"),
+    "ngd": ("minres", "start"),
+    "dgd": ("minres", "start"),
+}
+"""Which regulators, besides the damping, each second-order optimiser has."""
+
+_OPTIMIZER_PARTS: dict[str, type] = {
+    "damping": DampingConfig,
+    "factors": FactorsConfig,
+    "minres": MinresConfig,
+    "start": StartConfig,
+}
+
+OPTIMIZER_OPTIONS: dict[str, tuple[str, str]] = {
+    "damping": ("damping", "initial"),
+    "damping_factor": ("damping", "factor"),
+    "damping_interval": ("damping", "interval"),
+    "damping_min": ("damping", "least"),
+    "damping_max": ("damping", "most"),
+    "ratio_low": ("damping", "low"),
+    "ratio_high": ("damping", "high"),
+    "gamma": ("factors", "initial"),
+    "gamma_factor": ("factors", "factor"),
+    "gamma_interval": ("factors", "interval"),
+    "gamma_min": ("factors", "least"),
+    "gamma_max": ("factors", "most"),
+    "factor_memory": ("factors", "memory"),
+    "minres_iterations": ("minres", "iterations"),
+    "minres_tolerance": ("minres", "tolerance"),
+    "preconditioner_shift": ("minres", "preconditioner_shift"),
+    "preconditioner_power": ("minres", "preconditioner_power"),
+    "start_decay": ("start", "decay"),
+    "start": ("start", "sign"),
+}
+"""The regulators as flat options: name -> (part, attribute)."""
+
+OptimizerConfig = AdamConfig | SecondOrderConfig
+
+
+def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
+    """The configuration of an optimiser from flat options; those that are None keep the study's values.
+
+    Args:
+        name: one of :data:`OPTIMIZERS`.
+        options: ``learning_rate`` for Adam; ``protocol`` and the names in :data:`OPTIMIZER_OPTIONS` for the others.
+
+    Raises:
+        InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
+    """
+    if name not in OPTIMIZERS:
+        raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+    given = {option: value for option, value in options.items() if value is not None}
+    parts = ("damping", *PARTS_OF[name]) if name != "adam" else ()
+    own = ("learning_rate",) if name == "adam" else ("protocol",)
+    allowed = (*own, *(option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in parts))
+    for option, value in given.items():
+        if option not in allowed:
+            raise InputError(f"{option} = {value!r}: has no effect on {name}, which takes {', '.join(allowed)}")
+    if name == "adam":
+        return AdamConfig(**given)
+    values: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for option, (part, attribute) in OPTIMIZER_OPTIONS.items():
+        if option in given:
+            values[part][attribute] = given[option]
+    built = {part: _OPTIMIZER_PARTS[part](**values[part]) for part in parts}
+    return SecondOrderConfig(name, given.get("protocol", "released"), **built)
 
 
 @dataclass(frozen=True)
@@ -128,7 +359,7 @@ class RunConfig:
     evaluation: EvaluationConfig
     epochs: int
     ansatz: AnsatzConfig = field(default_factory=AnsatzConfig)
-    optimizer: AdamConfig = field(default_factory=AdamConfig)
+    optimizer: OptimizerConfig = field(default_factory=AdamConfig)
     seed: int = 0
     dtype: str = "float32"
 
@@ -175,6 +406,8 @@ class RunConfig:
         for name, part in _PARTS.items():
             if name in parts:
                 parts[name] = _build(part, parts[name], f"{name}.")
+        if "optimizer" in parts:
+            parts["optimizer"] = _build_optimizer(parts["optimizer"])
         return _build(cls, parts, "")
 
     @classmethod
@@ -212,9 +445,20 @@ _PARTS: dict[str, type] = {
     "ansatz": AnsatzConfig,
     "sampling": SamplingConfig,
     "pretraining": PretrainingConfig,
-    "optimizer": AdamConfig,
     "evaluation": EvaluationConfig,
 }
+
+
+def _build_optimizer(data: object) -> OptimizerConfig:
+    if not isinstance(data, dict) or data.get("name") not in PARTS_OF:
+        return _build(AdamConfig, data, "optimizer.")
+    parts = {
+        key: _build(_OPTIMIZER_PARTS[key], value, f"optimizer.{key}.")
+        if key in _OPTIMIZER_PARTS and value is not None
+        else value
+        for key, value in data.items()
+    }
+    return _build(SecondOrderConfig, parts, "optimizer.")
 
 
 def _build(cls: type, data: object, prefix: str) -> Any:

@@ -25,7 +25,7 @@ import jax
 import pytest
 
 from repro.ansatz import Wavefunction, slater_wavefunction
-from repro.ansatz.wavefunction import Params
+from repro.ansatz.trial import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,5 +1,6 @@
-"""Permutation-equivariant Slater determinants: Haiku modules and the algebra of small determinants."""
+"""Trial states: permutation-equivariant Slater determinants, and whatever a user brings."""
 
+from repro.ansatz.trial import TrialState, trial_state
 from repro.ansatz.wavefunction import Wavefunction, slater_wavefunction
 
-__all__ = ["Wavefunction", "slater_wavefunction"]
+__all__ = ["TrialState", "Wavefunction", "slater_wavefunction", "trial_state"]

@@ -1,18 +1,40 @@
 """The Haiku modules of the ansatz: equivariant layers, orbitals and their envelope (Phys. Rev. A 108, 063320).
 
 Features are laid out ``(A, W, F)``, particles first: the mean over particles is then a sum of contiguous blocks.
-Every module takes plain features or jets.
+Every module takes plain features or jets, and lets a :class:`Tap` see and perturb what its linear map computes.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import haiku as hk
 import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.jet import F, gaussian, particle_mean, tanh
+
+
+class Tap(Protocol):
+    """Stands between a linear map and what follows it.
+
+    For s = W_own own + W_shared shared + b it is called with the name of the layer, what enters for each particle,
+    ``own`` ``(A, W, I)``, what enters for all of them alike, ``shared`` ``(1, W, S)`` or None, and s ``(A, W, O)``; its
+    answer takes the place of s.
+    """
+
+    def __call__(self, layer: str, own: F, shared: F | None, s: F) -> F:
+        """What follows the linear map."""
+
+
+ENVELOPE = "envelope"
+
+
+def untapped(layer: str, own: F, shared: F | None, s: F) -> F:
+    """Leaves everything as it is."""
+    del layer, own, shared
+    return s
 
 
 def _linear_parameters(fan_in: int, fan_out: int, dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -34,11 +56,12 @@ class EquivariantLayer(hk.Module):
         super().__init__(name=name)
         self.units, self.skip, self.dtype = units, skip, dtype
 
-    def __call__(self, h: F, features: int) -> F:
+    def __call__(self, h: F, features: int, tap: Tap = untapped) -> F:
         """Maps ``(A, W, features)`` to ``(A, W, units)``."""
         w, b = _linear_parameters(2 * features, self.units, self.dtype)
+        mean = particle_mean(h)
         # W [h, mean h] = W_own h + W_mean mean h: the second product is the same for all particles.
-        out = tanh(h @ w[:features] + (particle_mean(h) @ w[features:] + b))
+        out = tanh(tap(self.name, h, mean, h @ w[:features] + (mean @ w[features:] + b)))
         return h + out if self.skip else out
 
 
@@ -49,12 +72,12 @@ class SlaterOrbitals(hk.Module):
         super().__init__(name=name)
         self.determinants, self.dtype = determinants, dtype
 
-    def __call__(self, h: F, x: F, features: int, particles: int) -> F:
+    def __call__(self, h: F, x: F, features: int, particles: int, tap: Tap = untapped) -> F:
         """Maps features ``(A, W, features)`` and positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``."""
         count = self.determinants * particles
         w, b = _linear_parameters(features, count, self.dtype)
-        width = hk.get_parameter("envelope", (count,), self.dtype, hk.initializers.Constant(math.sqrt(0.5)))
-        return (h @ w + b) * gaussian(x * width)
+        width = hk.get_parameter(ENVELOPE, (count,), self.dtype, hk.initializers.Constant(math.sqrt(0.5)))
+        return tap(self.name, h, None, h @ w + b) * gaussian(tap(ENVELOPE, x, None, x * width))
 
 
 class EquivariantOrbitals(hk.Module):
@@ -64,10 +87,10 @@ class EquivariantOrbitals(hk.Module):
         super().__init__(name=name)
         self.layers, self.hidden, self.determinants, self.dtype = layers, hidden, determinants, dtype
 
-    def __call__(self, x: F, particles: int) -> F:
+    def __call__(self, x: F, particles: int, tap: Tap = untapped) -> F:
         """Maps positions ``(A, W, 1)`` to orbitals ``(A, W, D * A)``; entry (i, w, d A + j) is orbital j at i."""
         h, features = x, 1
         for index in range(self.layers):
             layer = EquivariantLayer(self.hidden, skip=index > 0, dtype=self.dtype, name=f"equivariant_{index + 1}")
-            h, features = layer(h, features), self.hidden
-        return SlaterOrbitals(self.determinants, self.dtype)(h, x, features, particles)
+            h, features = layer(h, features, tap), self.hidden
+        return SlaterOrbitals(self.determinants, self.dtype)(h, x, features, particles, tap)

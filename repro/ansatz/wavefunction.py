@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import haiku as hk
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.determinant import log_sum_determinants, sum_laplacian_ratio
 from repro.ansatz.jet import F, Jet, position_jet
-from repro.ansatz.layers import EquivariantOrbitals
-
-Params = Mapping[str, Mapping[str, Array]]
-"""Parameters by module and name."""
+from repro.ansatz.layers import ENVELOPE, EquivariantOrbitals, Tap, untapped
+from repro.ansatz.linear import LinearLayer, LinearTangents
+from repro.ansatz.trial import Blocks, Params, Structure
 
 
 class Wavefunction(NamedTuple):
-    """A trial state; every function takes walkers of shape ``(W, A)``.
+    """The Slater-network state, a :class:`TrialState`; every function takes walkers of shape ``(W, A)``.
 
     Attributes:
         init: ``key -> params``.
@@ -27,6 +27,7 @@ class Wavefunction(NamedTuple):
         sign_log_psi: ``(params, x) -> (sign, ln|psi|)``, each ``(W,)``.
         log_psi: ``(params, x) -> ln|psi|``, ``(W,)``.
         laplacian_ratio: ``(params, x) -> (sum_i d^2 psi / dx_i^2) / psi``, ``(W,)``.
+        structure: its linear maps: equivariant layers 1..L, the orbitals of determinants 1..D, the envelope.
     """
 
     init: Callable[[Array], Params]
@@ -34,6 +35,7 @@ class Wavefunction(NamedTuple):
     sign_log_psi: Callable[[Params, Array], tuple[Array, Array]]
     log_psi: Callable[[Params, Array], Array]
     laplacian_ratio: Callable[[Params, Array], Array]
+    structure: Structure
 
 
 def slater_wavefunction(
@@ -53,8 +55,8 @@ def slater_wavefunction(
     """
     float_dtype = jnp.dtype(dtype)
 
-    def network(x: F) -> F:
-        return EquivariantOrbitals(layers, hidden, determinants, float_dtype)(x, particles)
+    def network(x: F, tap: Tap = untapped) -> F:
+        return EquivariantOrbitals(layers, hidden, determinants, float_dtype)(x, particles, tap)
 
     transformed = hk.without_apply_rng(hk.transform(network))
     normalisation = 0.5 * math.lgamma(particles + 1)
@@ -84,4 +86,60 @@ def slater_wavefunction(
         jet: Jet = transformed.apply(params, position_jet(columns(x)))
         return sum_laplacian_ratio(matrices(jet.value), matrices(jet.jacobian), matrices(jet.laplacian))
 
-    return Wavefunction(init, orbitals, sign_log_psi, log_psi, laplacian_ratio)
+    def observed(params: Params, x: Array) -> tuple[LinearLayer, ...]:
+        """The linear maps at the walkers ``x``, their sensitivities by one backward pass."""
+        walkers = x.shape[0]
+        equivariant = [f"equivariant_{index + 1}" for index in range(layers)]
+        widths = dict.fromkeys(equivariant, hidden) | dict.fromkeys(("orbitals", ENVELOPE), determinants * particles)
+
+        def total(perturbations: dict[str, Array]) -> tuple[Array, dict[str, tuple[Array, Array | None]]]:
+            inputs: dict[str, tuple[Array, Array | None]] = {}
+
+            def tap(layer: str, own: Any, shared: Any, s: Any) -> Any:
+                inputs[layer] = own, shared
+                return s + perturbations[layer]
+
+            log = log_sum_determinants(matrices(transformed.apply(params, columns(x), tap)))[1]
+            return jnp.sum(log), inputs
+
+        zeros = {name: jnp.zeros((particles, walkers, width), x.dtype) for name, width in widths.items()}
+        sensitivities, inputs = jax.grad(total, has_aux=True)(zeros)
+        one, none = jnp.ones((walkers, 1), x.dtype), jnp.zeros((walkers, 0), x.dtype)
+        found = []
+        for name in equivariant:
+            own, mean = inputs[name]
+            found.append(LinearLayer(own, jnp.concatenate([mean[0], one], axis=1), sensitivities[name]))
+        own = inputs["orbitals"][0]
+        for sensitivity in jnp.split(sensitivities["orbitals"], determinants, axis=2):
+            found.append(LinearLayer(own, one, sensitivity))
+        found.append(LinearLayer(inputs[ENVELOPE][0], none, sensitivities[ENVELOPE]))
+        return tuple(found)
+
+    def tangents(params: Params, x: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearTangents, ...]]:
+        def along(direction: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearLayer, ...]]:
+            return jax.jvp(lambda y: observed(params, y), (x,), (jnp.broadcast_to(direction, x.shape),))
+
+        values, slopes = jax.vmap(along, out_axes=(None, 0))(jnp.eye(particles, dtype=x.dtype))
+        # The last shared input, where there is one, is the constant 1.
+        return values, tuple(LinearTangents(own, shared[..., :-1], e) for own, shared, e in slopes)
+
+    def split(params: Params) -> Blocks:
+        blocks = [
+            jnp.concatenate([params[name]["w"], params[name]["b"][None]])
+            for name in (f"ansatz/equivariant_{index + 1}" for index in range(layers))
+        ]
+        orbitals = params["ansatz/orbitals"]
+        stacked = jnp.concatenate([orbitals["w"], orbitals["b"][None]])
+        return (*blocks, *jnp.split(stacked, determinants, axis=1), orbitals[ENVELOPE][None])
+
+    def join(blocks: Blocks) -> Params:
+        params = {
+            f"ansatz/equivariant_{index + 1}": {"b": block[-1], "w": block[:-1]}
+            for index, block in enumerate(blocks[:layers])
+        }
+        stacked = jnp.concatenate(blocks[layers:-1], axis=1)
+        params["ansatz/orbitals"] = {"b": stacked[-1], ENVELOPE: blocks[-1][0], "w": stacked[:-1]}
+        return params
+
+    structure = Structure(split, join, observed, tangents)
+    return Wavefunction(init, orbitals, sign_log_psi, log_psi, laplacian_ratio, structure)

@@ -1,12 +1,6 @@
-"""The optimisers of the study behind optax's face: ``init(params)`` and ``update(grads, state, params)``."""
+"""The optimisers of the study behind optax's face: ``init(params)`` and ``update(grads, state, params, **extra)``."""
 
-from __future__ import annotations
+from repro.optimizers.optimizer import Optimizer
+from repro.optimizers.presets import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
 
-import optax
-
-from repro.config import AdamConfig
-
-
-def build_optimizer(config: AdamConfig) -> optax.GradientTransformation:
-    """The optimiser that a configuration names."""
-    return optax.adam(config.learning_rate)
+__all__ = ["Optimizer", "build_optimizer", "dgd", "kfac", "ngd", "qn_kfac", "qn_mr_kfac"]

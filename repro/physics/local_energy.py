@@ -28,6 +28,16 @@ def local_energy(laplacian_ratio: Array, x: Array, system: System) -> Array:
     return -0.5 * laplacian_ratio + potential_energy(x, system)
 
 
+CLIP_WIDTH = 5.0
+
+
+def clip_local_energies(energies: Array) -> Array:
+    """Local energies clipped to median +- 5 mean|E_L - median|."""
+    median = jnp.median(energies)
+    spread = CLIP_WIDTH * jnp.mean(jnp.abs(energies - median))
+    return jnp.clip(energies, median - spread, median + spread)
+
+
 def log_laplacian_ratio(log_psi: Callable[[Array], Array], x: Array) -> Array:
     """(sum_i d^2 psi / dx_i^2) / psi from any function ln|psi|, by forward-over-forward differentiation.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from repro.config import (
-    AdamConfig,
     AnsatzConfig,
     EvaluationConfig,
     PretrainingConfig,
     RunConfig,
     SamplingConfig,
     SystemConfig,
+    optimizer_config,
 )
 from repro.errors import InputError
 
@@ -61,11 +62,13 @@ def configure(
     layers: int = 2,
     hidden: int = 64,
     determinants: int = 1,
-    learning_rate: float = 1e-4,
     dtype: str = "float32",
     evaluation_batches: int | None = None,
+    **optimizer_options: Any,
 ) -> RunConfig:
     """A complete configuration from a profile and what overrides it.
+
+    ``optimizer_options`` are those of :func:`repro.config.optimizer_config`; the others are the configuration's own.
 
     Raises:
         InputError: for any value out of its bounds.
@@ -80,7 +83,7 @@ def configure(
         ansatz=AnsatzConfig(layers, hidden, determinants),
         sampling=SamplingConfig(choose(walkers, size.walkers), choose(sweeps, size.sweeps)),
         pretraining=PretrainingConfig(choose(pretrain_epochs, size.pretrain_epochs)),
-        optimizer=AdamConfig(learning_rate, optimizer),
+        optimizer=optimizer_config(optimizer, **optimizer_options),
         evaluation=EvaluationConfig(choose(evaluation_batches, size.evaluation_batches)),
         epochs=choose(epochs, size.epochs),
         seed=seed,

@@ -25,11 +25,14 @@ CURVE_COLUMNS = (
     "minres_residual",
     "minres_iterations",
 )
+OCCASIONAL_COLUMNS = ("rho",)
+"""Columns that are measured in some epochs only; their cell is empty (not a number) in the others."""
+
 PRETRAINING_COLUMNS = ("epoch", "loss", "acceptance", "proposal_width", "seconds")
 
 
 def _cell(value: float | int | None) -> str:
-    if value is None:
+    if value is None or value != value:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.9g}"
 
@@ -68,4 +71,4 @@ class Table:
     def column(self, name: str) -> list[float]:
         """One column as numbers."""
         index = self.columns.index(name)
-        return [float(line.split(",")[index]) for line in self.lines]
+        return [float(line.split(",")[index] or "nan") for line in self.lines]

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from repro.ansatz.wavefunction import Params, Wavefunction
+from repro.ansatz.trial import Params, TrialState
+from repro.ansatz.wavefunction import Wavefunction
+from repro.optimizers import Optimizer
 from repro.physics.hamiltonian import System
-from repro.physics.local_energy import local_energy
+from repro.physics.local_energy import clip_local_energies, local_energy
 from repro.physics.oscillator import oscillator_orbitals
-from repro.sampling.metropolis import LogDensity, walk
+from repro.sampling.metropolis import Chain, LogDensity, walk
 from repro.training.state import Metrics, TrainState, stream_key
 
 Epoch = Callable[[TrainState, Array, System], tuple[TrainState, Metrics]]
@@ -23,12 +25,10 @@ Epoch = Callable[[TrainState, Array, System], tuple[TrainState, Metrics]]
 Chunk = Callable[[TrainState, Array, System, Array], tuple[TrainState, Metrics]]
 """(state, seed, couplings, number of epochs) -> (state, metrics with a leading axis of the chunk's capacity)."""
 
-CLIP_WIDTH = 5.0
 
-
-def density(wavefunction: Wavefunction, params: Params) -> LogDensity:
+def density(psi: TrialState, params: Params) -> LogDensity:
     """ln|psi|^2 of the current state, the target of the walk."""
-    return lambda x: 2.0 * wavefunction.log_psi(params, x)
+    return lambda x: 2.0 * psi.log_psi(params, x)
 
 
 def over_walkers(function: Callable[[Array], Array], x: Array, chunk: int) -> Array:
@@ -38,26 +38,19 @@ def over_walkers(function: Callable[[Array], Array], x: Array, chunk: int) -> Ar
     return jax.lax.map(function, x.reshape(-1, chunk, x.shape[1])).reshape(-1)
 
 
-def walker_energies(wavefunction: Wavefunction, params: Params, x: Array, system: System, chunk: int) -> Array:
+def walker_energies(psi: TrialState, params: Params, x: Array, system: System, chunk: int) -> Array:
     """Local energies of walkers ``(W, A)``, shape ``(W,)``."""
-    return over_walkers(lambda y: local_energy(wavefunction.laplacian_ratio(params, y), y, system), x, chunk)
+    return over_walkers(lambda y: local_energy(psi.laplacian_ratio(params, y), y, system), x, chunk)
 
 
-def clip_local_energies(energies: Array) -> Array:
-    """Local energies clipped to median +- 5 mean|E_L - median|."""
-    median = jnp.median(energies)
-    spread = CLIP_WIDTH * jnp.mean(jnp.abs(energies - median))
-    return jnp.clip(energies, median - spread, median + spread)
-
-
-def energy_gradient(wavefunction: Wavefunction, params: Params, x: Array, energies: Array, chunk: int) -> Params:
+def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, chunk: int) -> Params:
     """G = 2 E[ (E_L - E) d ln|psi| / d theta ].
 
     Centring the energies centres the product in both factors, since sum_w (E_w - E) = 0 annihilates the mean of the
     other.
 
     Args:
-        wavefunction: the state.
+        psi: the state.
         params: where.
         x: walkers, shape ``(W, A)``.
         energies: local energies, clipped if that is wanted, shape ``(W,)``.
@@ -69,7 +62,7 @@ def energy_gradient(wavefunction: Wavefunction, params: Params, x: Array, energi
     weights = 2.0 * (energies - jnp.mean(energies)) / energies.shape[0]
 
     def weighted(p: Params, y: Array, w: Array) -> Array:
-        return jnp.sum(w * wavefunction.log_psi(p, y))
+        return jnp.sum(w * psi.log_psi(p, y))
 
     if chunk == x.shape[0]:
         return jax.grad(weighted)(params, x, weights)
@@ -81,23 +74,24 @@ def energy_gradient(wavefunction: Wavefunction, params: Params, x: Array, energi
     return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)[0]
 
 
-def training_epoch(
-    wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: int, walker_chunk: int
-) -> Epoch:
-    """Walk, energy, gradient, update.
+def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_chunk: int) -> Epoch:
+    """Walk, energy, gradient, update; then, where the optimiser wants its step judged, a further walk and energy.
 
     The metrics describe the parameters before the update: energy, its error and variance over the walkers
-    (unclipped), the clipped mean, the walk's acceptance and proposal width, and the norms of the gradient and of the
-    step.
+    (unclipped), the clipped mean, the walk's acceptance and proposal width, the norms of the gradient and of the
+    step, and what the optimiser reports. ``rho`` is NaN in epochs whose step was not judged. The chains go on from
+    the further walk.
     """
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
         params = state.params
-        chain, acceptance = walk(density(wavefunction, params), state.chain, key, sweeps)
-        energies = walker_energies(wavefunction, params, chain.walkers, system, walker_chunk)
+        chain, acceptance = walk(density(psi, params), state.chain, key, sweeps)
+        energies = walker_energies(psi, params, chain.walkers, system, walker_chunk)
         clipped = clip_local_energies(energies)
-        grads = energy_gradient(wavefunction, params, chain.walkers, clipped, walker_chunk)
-        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        grads = energy_gradient(psi, params, chain.walkers, clipped, walker_chunk)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, params, walkers=chain.walkers, local_energies=energies
+        )
         variance = jnp.var(energies, ddof=1)
         metrics = {
             "energy": jnp.mean(energies),
@@ -108,8 +102,22 @@ def training_epoch(
             "proposal_width": chain.width,
             "grad_norm": optax.tree.norm(grads),
             "step_norm": optax.tree.norm(updates),
+            **optimizer.report(opt_state),
         }
         new_params: Any = optax.apply_updates(params, updates)
+        if (trial := optimizer.trial) is not None:
+
+            def judged(opt_state: Any, chain: Chain) -> tuple[Any, Chain, Array]:
+                # The first walk used fold_in(key, 0 ... sweeps - 1).
+                further, _ = walk(density(psi, new_params), chain, jax.random.fold_in(key, sweeps), sweeps)
+                new_energies = walker_energies(psi, new_params, further.walkers, system, walker_chunk)
+                opt_state, ratio = trial.judge(opt_state, energies, new_energies)
+                return opt_state, further, ratio
+
+            def unjudged(opt_state: Any, chain: Chain) -> tuple[Any, Chain, Array]:
+                return opt_state, chain, jnp.full((), jnp.nan, energies.dtype)
+
+            opt_state, chain, metrics["rho"] = jax.lax.cond(trial.due(opt_state), judged, unjudged, opt_state, chain)
         return TrainState(new_params, opt_state, chain, state.epoch + 1), metrics
 
     return epoch

@@ -22,12 +22,13 @@ import optax
 from repro.ansatz import Wavefunction, slater_wavefunction
 from repro.config import RunConfig, resolve_walker_chunk
 from repro.errors import DivergedError, InputError
-from repro.optimizers import build_optimizer
+from repro.optimizers import Optimizer, build_optimizer
+from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
 from repro.sampling.metropolis import initial_chain, walk
 from repro.training import environment
 from repro.training.checkpoint import Header, load_checkpoint, load_header, save_checkpoint
-from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table
+from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS, Table
 from repro.training.epoch import (
     Chunk,
     Epoch,
@@ -65,7 +66,7 @@ class Phase(NamedTuple):
     epochs: int
     stream: int
     epoch: Epoch
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     columns: tuple[str, ...]
 
 
@@ -113,8 +114,8 @@ def build_model(config: RunConfig, walker_chunk: int) -> _Model:
     wavefunction = slater_wavefunction(
         config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, config.dtype
     )
-    fit = optax.adam(config.pretraining.learning_rate)
-    optimizer = build_optimizer(config.optimizer)
+    fit = from_optax(optax.adam(config.pretraining.learning_rate))
+    optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
     first = pretraining_epoch(wavefunction, fit, sweeps)
     second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk)
     return _Model(
@@ -136,9 +137,9 @@ def numerics(dtype: str, device: jax.Device) -> Iterator[None]:
 
 
 class _DivergenceError(Exception):
-    def __init__(self, epoch: int, quantity: str) -> None:
-        super().__init__(epoch, quantity)
-        self.epoch, self.quantity = epoch, quantity
+    def __init__(self, phase: str, epoch: int, quantity: str) -> None:
+        super().__init__(phase, epoch, quantity)
+        self.phase, self.epoch, self.quantity = phase, epoch, quantity
 
 
 @contextmanager
@@ -219,8 +220,9 @@ def _run_phase(
             first = int(state.epoch) + 1
             for number, row in enumerate(rows, start=first):
                 table.append({"epoch": number, **row, "seconds": seconds})
-                if bad := next((name for name, value in row.items() if not math.isfinite(value)), None):
-                    raise _DivergenceError(number, bad)
+                measured = (name for name in row if name not in OCCASIONAL_COLUMNS)
+                if bad := next((name for name in measured if not math.isfinite(row[name])), None):
+                    raise _DivergenceError(phase.name, number, bad)
             state = following
             reporter.advance(int(state.epoch), rows[-1])
             if time.monotonic() - saved_at >= checkpoint_seconds:
@@ -364,8 +366,17 @@ def train(
                 state = _run_phase(model, phase, state, table, save, checkpoint_seconds, reporter)
             estimate = _estimate(sample_energies(model, state, reporter))
         except _DivergenceError as error:
-            reason = f"{error.quantity} is not finite at epoch {error.epoch}; the state of the last checkpoint is kept"
-            result = {"status": "diverged", "epoch": error.epoch, "quantity": error.quantity, "reason": reason}
+            # All epochs up to the bad one belong to the result; the state is that of the last chunk before.
+            if error.phase in tables:
+                finite = Table(tables[error.phase].columns, tables[error.phase].lines[: error.epoch - 1])
+                tables[error.phase] = finite
+                write_atomic(files[error.phase], finite.encode())
+            reason = (
+                f"diverged: {error.quantity} is not finite at {error.phase} epoch {error.epoch}; "
+                f"the last good state is kept in {run.checkpoint.name}"
+            )
+            result = {"status": "diverged", "phase": error.phase, "epoch": error.epoch, "quantity": error.quantity}
+            result["reason"] = reason
             result |= _provenance(run, model, tables[TRAINING], chosen, revision)
             run.write_json(run.result, result)
             raise DivergedError(f"{run.path}: {reason}") from error
@@ -378,7 +389,8 @@ def _estimate(samples: np.ndarray) -> dict[str, float]:
     from repro.training.statistics import estimate_energy
 
     if not np.all(np.isfinite(samples)):
-        raise _DivergenceError(0, "energy of the evaluation")
+        first = int(np.flatnonzero(~np.all(np.isfinite(samples), axis=1))[0])
+        raise _DivergenceError(EVALUATION, first + 1, "energy")
     estimate = asdict(estimate_energy(samples))
     return {"energy": estimate.pop("energy"), "energy_error": estimate.pop("error"), **estimate}
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
-from repro.ansatz.wavefunction import Params
+from repro.ansatz.trial import Params
 from repro.sampling.metropolis import Chain
 
 Metrics = dict[str, Array]

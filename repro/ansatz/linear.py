@@ -1,0 +1,52 @@
+"""What the linear maps of a network see: their inputs, their sensitivities, and the tangents of both.
+
+For one linear map s_m = a_m V of every particle m, with the sensitivities e_m = d ln|psi| / d s_m,
+
+    d ln|psi| / dV = sum_m a_m^T e_m,
+    d/dx_k of it   = sum_m [ (d_k a_m)^T e_m + a_m^T (d_k e_m) ],
+
+so that a, e and their tangents determine every product with the derivatives of ln|psi| (J. Martens, R. Grosse, ICML
+2015, section 2, for the first line).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jax import Array
+
+
+class LinearLayer(NamedTuple):
+    """One linear map, at all walkers.
+
+    The rows of its matrix V ``(I + S, O)`` are ordered as the inputs: first those of each particle, then those that all
+    particles share (the mean over particles, and the constant 1 whose row is the bias).
+
+    Attributes:
+        own: inputs of each particle, shape ``(A, W, I)``.
+        shared: inputs that are the same for all particles, shape ``(W, S)``, S may be 0.
+        sensitivity: d ln|psi| / d s, shape ``(A, W, O)``.
+    """
+
+    own: Array
+    shared: Array
+    sensitivity: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of V."""
+        return self.own.shape[-1] + self.shared.shape[-1], self.sensitivity.shape[-1]
+
+
+class LinearTangents(NamedTuple):
+    """Derivatives of a :class:`LinearLayer` in the K = A positions.
+
+    Attributes:
+        own: shape ``(K, A, W, I)``.
+        shared: shape ``(K, W, S')`` with S' <= S: the inputs beyond the first S' are constant.
+        sensitivity: shape ``(K, A, W, O)``.
+    """
+
+    own: Array
+    shared: Array
+    sensitivity: Array

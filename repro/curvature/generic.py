@@ -1,0 +1,96 @@
+"""Scores and mixed derivatives of any state, by ``jax.linearize``.
+
+Slower than the structured path, and the reference for it: one product costs a pass through the whole state, forward or
+backward. With fewer walkers differentiated at a time than there are, what a pass needs is recomputed in each instead
+of stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from repro.ansatz.trial import Blocks
+from repro.curvature.blocks import Partition
+
+PerWalker = Callable[[Any, Array], Array]
+"""(params, walkers (W, A)) -> numbers (N, W)."""
+
+DIAGONAL_WALKERS = 32
+
+
+def in_chunks(function: Callable[[Array], Array], x: Array, chunk: int) -> Array:
+    """``function(x)``, ``(W, A)`` to ``(N, W)``, computed and differentiated ``chunk`` walkers at a time."""
+    if chunk == x.shape[0]:
+        return function(x)
+    parts = jax.lax.map(jax.checkpoint(function), x.reshape(-1, chunk, x.shape[1]))
+    return jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], -1)
+
+
+class GenericJacobian:
+    """The derivative of any numbers per walker in the parameters."""
+
+    def __init__(self, function: PerWalker, params: Any, x: Array, parts: Partition, chunk: int) -> None:
+        values = parts.split(params)
+        self.blocks = len(values)
+        self._function, self._x, self._parts, self._values = function, x, parts, values
+        self._pushes, self._pulls = [], []
+        for index, block in enumerate(values):
+
+            def of_block(value: Array, index: int = index) -> Array:
+                return in_chunks(lambda y: function(self._replaced(index, value), y), x, chunk)
+
+            numbers, push = jax.linearize(of_block, block)
+            self.shape = numbers.shape
+            self._pushes.append(push)
+            self._pulls.append(jax.linear_transpose(push, block))
+
+    def _replaced(self, index: int, value: Array) -> Any:
+        blocks: Blocks = (*self._values[:index], value, *self._values[index + 1 :])
+        return self._parts.join(blocks)
+
+    def push(self, index: int, block: Array) -> Array:
+        """J v for a v that is zero outside of this block; shape ``(N, W)``."""
+        return self._pushes[index](block)
+
+    def pull(self, index: int, weights: Array) -> Array:
+        """This block of J^T r."""
+        return self._pulls[index](weights)[0]
+
+    def squares(self, index: int) -> Array:
+        """Squared entries of J, from explicit rows of a few walkers at a time."""
+
+        def of_walker(walker: Array) -> Array:
+            rows = jax.jacrev(lambda value: self._function(self._replaced(index, value), walker[None])[:, 0])
+            return jnp.sum(rows(self._values[index]) ** 2, axis=0)
+
+        return sum_over_walkers(of_walker, self._x) / self._x.shape[0]
+
+
+def sum_over_walkers(function: Callable[..., Any], *arguments: Array) -> Any:
+    """Sum of ``function(*one walker's arguments)``, a few walkers at a time; each argument has a leading axis W."""
+    walkers = arguments[0].shape[0]
+    chunk = next(size for size in range(min(walkers, DIAGONAL_WALKERS), 0, -1) if walkers % size == 0)
+
+    def add(total: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
+        values = jax.vmap(function)(*part)
+        return jax.tree.map(lambda t, v: t + jnp.sum(v, axis=0), total, values), None
+
+    parts = tuple(argument.reshape(-1, chunk, *argument.shape[1:]) for argument in arguments)
+    shapes = jax.eval_shape(function, *(argument[0] for argument in arguments))
+    start = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    return jax.lax.scan(add, start, parts)[0]
+
+
+def score_function(log_psi: Callable[[Any, Array], Array]) -> PerWalker:
+    """ln|psi| as one number a walker."""
+    return lambda params, x: log_psi(params, x)[None]
+
+
+def slope_function(log_psi: Callable[[Any, Array], Array]) -> PerWalker:
+    """D ln|psi| / d x_k as K numbers a walker."""
+    return lambda params, x: jax.grad(lambda y: jnp.sum(log_psi(params, y)))(x).T

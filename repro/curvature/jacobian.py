@@ -1,0 +1,59 @@
+"""Linear maps from a change of parameters to numbers per walker, one layer block at a time.
+
+Two of them carry all metrics of the study: the *scores* D = d ln|psi| / d theta, one number a walker, and the *mixed
+derivatives* d_xk D, K = A numbers a walker.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import jax.numpy as jnp
+from jax import Array
+
+
+class Jacobian(Protocol):
+    """A linear map J from parameter space, cut into blocks, to N numbers for each of W walkers."""
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, W)."""
+
+    def push(self, index: int, block: Array) -> Array:
+        """J v for a v that is zero outside of this block; shape ``(N, W)``."""
+
+    def pull(self, index: int, weights: Array) -> Array:
+        """This block of J^T r, for r of shape ``(N, W)``."""
+
+    def squares(self, index: int) -> Array:
+        """Squared entries of J, summed over outputs and averaged over walkers; of the shape of the block."""
+
+
+class CentredScores:
+    """Scores less their mean over the walkers, D - E[D]."""
+
+    def __init__(self, scores: Jacobian) -> None:
+        self.scores = scores
+        self.blocks, self.shape = scores.blocks, scores.shape
+
+    def push(self, index: int, block: Array) -> Array:
+        """D v - E[D v], shape ``(1, W)``."""
+        return _centred(self.scores.push(index, block))
+
+    def pull(self, index: int, weights: Array) -> Array:
+        """(D - E[D])^T r = D^T (r - mean r)."""
+        return self.scores.pull(index, _centred(weights))
+
+    def squares(self, index: int) -> Array:
+        """E[D^2] - E[D]^2, kept from rounding to less than nothing."""
+        squares = self.scores.squares(index)
+        mean = self.scores.pull(index, jnp.full(self.shape, 1.0 / self.shape[1], squares.dtype))
+        return jnp.maximum(squares - mean**2, 0.0)
+
+
+def _centred(values: Array) -> Array:
+    return values - jnp.mean(values, axis=-1, keepdims=True)

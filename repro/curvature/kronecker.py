@@ -1,0 +1,102 @@
+"""Kronecker factors of the Fisher metric for weights shared over the particles, and their damped inverse.
+
+For a linear map with inputs a_m (the 1 of the bias among them) and sensitivities e_m,
+
+    F ~ A (x) S,      A = E[sum_m a_m a_m^T],      S = E[sum_m e_m e_m^T],
+
+so that the inverse of a layer's block costs the inverses of two small matrices (J. Martens, R. Grosse, ICML 2015;
+factored Tikhonov regularisation: section 6.3 there).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from repro.ansatz.linear import LinearLayer
+
+
+class KroneckerFactors(NamedTuple):
+    """The factors of one layer.
+
+    Attributes:
+        inputs: A, shape ``(I + S, I + S)``.
+        sensitivities: S, shape ``(O, O)``.
+    """
+
+    inputs: Array
+    sensitivities: Array
+
+
+def _second_moment(values: Array, centred: bool) -> Array:
+    """E[sum_m v_m v_m^T] for ``(A, W, F)``, each particle's mean over the walkers taken off first if ``centred``."""
+    if centred:
+        values = values - jnp.mean(values, axis=1, keepdims=True)
+    flat = values.reshape(-1, values.shape[-1])
+    return flat.T @ flat / values.shape[1]
+
+
+def kronecker_factors(layers: tuple[LinearLayer, ...], centred: bool, scale: float) -> tuple[KroneckerFactors, ...]:
+    """A and S of every layer at the walkers.
+
+    Args:
+        layers: the linear maps.
+        centred: take the mean over the walkers off a and e, particle by particle. The constant input 1 vanishes with
+            it, and with that the bias' row and column of A.
+        scale: factor of F, carried by S.
+    """
+    factors = []
+    for own, shared, e in layers:
+        inputs = jnp.concatenate([own, jnp.broadcast_to(shared, (own.shape[0], *shared.shape))], axis=-1)
+        factors.append(KroneckerFactors(_second_moment(inputs, centred), scale * _second_moment(e, centred)))
+    return tuple(factors)
+
+
+def moving_average(
+    past: tuple[KroneckerFactors, ...], now: tuple[KroneckerFactors, ...], epoch: Array, memory: ArrayLike
+) -> tuple[KroneckerFactors, ...]:
+    """Eps past + (1 - eps) now with eps = min(1 - 1/(t+1), memory), t = 0, 1, ... the epoch."""
+    dtype = now[0].inputs.dtype
+    weight = jnp.minimum(1.0 - 1.0 / (epoch + 1.0), memory).astype(dtype)
+
+    def mix(old: Array, new: Array) -> Array:
+        return weight * old + (1.0 - weight) * new
+
+    return tuple(
+        KroneckerFactors(mix(old.inputs, new.inputs), mix(old.sensitivities, new.sensitivities))
+        for old, new in zip(past, now, strict=True)
+    )
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues, rounding kept from making them negative, and eigenvectors of one factor."""
+
+    values: Array
+    vectors: Array
+
+
+def spectrum(factor: Array) -> Spectrum:
+    """Diagonalises a factor, once for all regularisations of it."""
+    values, vectors = jnp.linalg.eigh(factor)
+    return Spectrum(jnp.maximum(values, 0.0), vectors)
+
+
+def kronecker_solve(inputs: Spectrum, sensitivities: Spectrum, block: Array, gamma: ArrayLike) -> Array:
+    """(A + gamma pi I)^-1 block (S + gamma/pi I)^-1 with pi^2 = (tr A / dim A) / (tr S / dim S).
+
+    Args:
+        inputs: of A.
+        sensitivities: of S.
+        block: gradient of the layer, shape ``(I + S, O)``.
+        gamma: strength of the regularisation, positive.
+    """
+    tiny = jnp.finfo(block.dtype).tiny
+    mean_inputs = jnp.maximum(jnp.mean(inputs.values), tiny)
+    mean_sensitivities = jnp.maximum(jnp.mean(sensitivities.values), tiny)
+    pi = jnp.sqrt(mean_inputs / mean_sensitivities)
+    rotated = inputs.vectors.T @ block @ sensitivities.vectors
+    damped = (inputs.values + gamma * pi)[:, None] * (sensitivities.values + gamma / pi)
+    return inputs.vectors @ (rotated / damped) @ sensitivities.vectors.T

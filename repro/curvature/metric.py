@@ -1,0 +1,101 @@
+"""The two metrics of the study, exact Fisher and decision metric, as Gram matrices of walkers' derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax.numpy as jnp
+from jax import Array
+
+from repro.ansatz.trial import Blocks
+from repro.curvature.derivatives import Derivatives
+from repro.curvature.jacobian import CentredScores, Jacobian
+
+
+class Curvature(Protocol):
+    """A symmetric matrix M over parameter space that exists only by its products."""
+
+    def matvec(self, v: Blocks) -> Blocks:
+        """M v."""
+
+    def block_matvec(self, index: int, block: Array) -> Array:
+        """The diagonal block of one layer, times that layer's part of a vector."""
+
+    def block_diagonal(self, v: Blocks) -> Blocks:
+        """M without what couples different layers, times v."""
+
+    def diagonal(self, index: int) -> Array:
+        """Diagonal entries of M that belong to one layer, of the shape of its block."""
+
+    def gram(self, vectors: tuple[Blocks, ...]) -> Array:
+        """v_i^T M v_j, shape ``(n, n)``."""
+
+    def quadratic(self, v: Blocks, w: Blocks) -> Array:
+        """v^T M w."""
+
+
+@dataclass(frozen=True)
+class GramMetric:
+    """M = scale/W J^T J, positive semi-definite; see :class:`Curvature`."""
+
+    jacobian: Jacobian
+    scale: float
+
+    def features(self, v: Blocks) -> Array:
+        """J v, shape ``(N, W)``."""
+        first, *others = (self.jacobian.push(index, block) for index, block in enumerate(v))
+        return sum(others, start=first)
+
+    def _weighted(self, features: Array) -> Array:
+        return self.scale / self.jacobian.shape[1] * features
+
+    def matvec(self, v: Blocks) -> Blocks:
+        """M v."""
+        weights = self._weighted(self.features(v))
+        return tuple(self.jacobian.pull(index, weights) for index in range(len(v)))
+
+    def block_matvec(self, index: int, block: Array) -> Array:
+        """The diagonal block of one layer, times that layer's part of a vector."""
+        return self.jacobian.pull(index, self._weighted(self.jacobian.push(index, block)))
+
+    def block_diagonal(self, v: Blocks) -> Blocks:
+        """M without what couples different layers, times v."""
+        return tuple(self.block_matvec(index, block) for index, block in enumerate(v))
+
+    def diagonal(self, index: int) -> Array:
+        """Diagonal entries of M that belong to one layer, of the shape of its block."""
+        return self.scale * self.jacobian.squares(index)
+
+    def gram(self, vectors: tuple[Blocks, ...]) -> Array:
+        """v_i^T M v_j, shape ``(n, n)``."""
+        features = jnp.stack([self.features(v) for v in vectors]).reshape(len(vectors), -1)
+        return self._weighted(features) @ features.T
+
+    def quadratic(self, v: Blocks, w: Blocks) -> Array:
+        """v^T M w."""
+        return jnp.vdot(self._weighted(self.features(v)), self.features(w))
+
+
+def fisher(derivatives: Derivatives, centred: bool = True, scale: float = 4.0) -> GramMetric:
+    """Exact Fisher metric F = 4 Cov(D, D) (S. Amari, Neural Comput. 10, 251 (1998), with ln p = 2 ln|psi|).
+
+    Args:
+        derivatives: at the walkers.
+        centred: False gives scale E[D D^T] instead.
+        scale: the factor.
+    """
+    return GramMetric(CentredScores(derivatives.scores) if centred else derivatives.scores, scale)
+
+
+def decision_metric(derivatives: Derivatives) -> GramMetric:
+    """G = sum_k E[(d_k D)(d_k D)^T], the metric that the scoring rule S(x, p) = -E_L(x) induces.
+
+    It is the Hessian at p' = p of the divergence 1/8 sum_k E[(d_k ln p - d_k ln p')^2].
+
+    Raises:
+        ValueError: if the derivatives were evaluated without the mixed ones.
+    """
+    if derivatives.mixed is None:
+        raise ValueError("the decision metric needs derivatives(..., mixed=True)")
+    return GramMetric(derivatives.mixed, 1.0)

@@ -1,0 +1,132 @@
+"""The quasi-Hessian: the Hessian of the energy without the term in second derivatives of ln|psi|.
+
+With D = d ln|psi| / d theta and D, dE_L/d theta centred over the walkers,
+
+    H_Q = 4 E[(E_L - E) D D^T] + 2 E[dE_L/d theta D^T], symmetrised,
+
+what is left out is 2 E[(E_L - E) d^2 ln|psi| / d theta^2] (M. Drissi et al., arXiv:2401.17550). H_Q is not positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from repro.ansatz.trial import Blocks
+from repro.curvature.derivatives import Derivatives
+from repro.curvature.generic import in_chunks, sum_over_walkers
+from repro.curvature.jacobian import CentredScores
+
+
+@dataclass(frozen=True)
+class QuasiHessian:
+    """H_Q as an operator; see :class:`~repro.curvature.metric.Curvature`.
+
+    The derivatives of the local energy occur in products only, by forward or backward differentiation through it. The
+    potential does not depend on the parameters, so the derivatives of the kinetic part are all there is.
+
+    Attributes:
+        derivatives: at the walkers.
+        fluctuation: E_L - E, shape ``(W,)``.
+    """
+
+    derivatives: Derivatives
+    fluctuation: Array
+
+    def _kinetic(self, blocks: Blocks, x: Array) -> Array:
+        """-1/2 (laplacian of psi) / psi, shape ``(1, W)``."""
+        return -0.5 * self.derivatives.psi.laplacian_ratio(self.derivatives.parts.join(blocks), x)[None]
+
+    def _here(self) -> Blocks:
+        return self.derivatives.parts.split(self.derivatives.params)
+
+    def _energy_pushes(self, vectors: tuple[Blocks, ...]) -> Array:
+        """dE_L/d theta v, centred, for each vector; shape ``(n, W)``."""
+        here = self._here()
+
+        def pushes(x: Array) -> Array:
+            def along(*v: Array) -> Array:
+                return jax.jvp(lambda *blocks: self._kinetic(blocks, x)[0], here, v)[1]
+
+            return jax.vmap(along)(*(jnp.stack(parts) for parts in zip(*vectors, strict=True)))
+
+        return _centred(in_chunks(pushes, self.derivatives.x, self.derivatives.chunk))
+
+    def _energy_pull(self, weights: Array) -> Blocks:
+        """(dE_L/d theta)^T r, centred."""
+        here, x, chunk = self._here(), self.derivatives.x, self.derivatives.chunk
+        values, pull = jax.vjp(lambda *blocks: in_chunks(lambda y: self._kinetic(blocks, y), x, chunk), *here)
+        return pull(_centred(weights).reshape(values.shape))
+
+    def _scores(self, v: Blocks) -> Array:
+        scores = CentredScores(self.derivatives.scores)
+        first, *others = (scores.push(index, block)[0] for index, block in enumerate(v))
+        return sum(others, start=first)
+
+    def matvec(self, v: Blocks) -> Blocks:
+        """H_Q v."""
+        scores = CentredScores(self.derivatives.scores)
+        pushed, energies = self._scores(v), self._energy_pushes((v,))[0]
+        weights = (4.0 * self.fluctuation * pushed + energies) / pushed.shape[0]
+        backward = self._energy_pull(pushed / pushed.shape[0])
+        return tuple(scores.pull(index, weights[None]) + part for index, part in enumerate(backward))
+
+    def block_matvec(self, index: int, block: Array) -> Array:
+        """The diagonal block of one layer, times that layer's part of a vector."""
+        padded = tuple(block if i == index else jnp.zeros_like(part) for i, part in enumerate(self._here()))
+        return self.matvec(padded)[index]
+
+    def block_diagonal(self, v: Blocks) -> Blocks:
+        """H_Q without what couples different layers, times v."""
+        return tuple(self.block_matvec(index, block) for index, block in enumerate(v))
+
+    def diagonal(self, index: int) -> Array:
+        """Diagonal entries of H_Q that belong to one layer, from explicit rows of a few walkers at a time."""
+        here, x = self._here(), self.derivatives.x
+        walkers = x.shape[0]
+
+        def rows(walker: Array) -> tuple[Array, Array]:
+            def replaced(value: Array) -> Blocks:
+                return (*here[:index], value, *here[index + 1 :])
+
+            def log_psi(value: Array) -> Array:
+                joined = self.derivatives.parts.join(replaced(value))
+                return self.derivatives.psi.log_psi(joined, walker[None])[0]
+
+            energy = jax.grad(lambda value: self._kinetic(replaced(value), walker[None])[0, 0])
+            return jax.grad(log_psi)(here[index]), energy(here[index])
+
+        score, energy = (total / walkers for total in sum_over_walkers(rows, x))
+
+        def entry(walker: Array, fluctuation: Array) -> Array:
+            d, e = rows(walker)
+            return 4.0 * fluctuation * (d - score) ** 2 + 2.0 * (e - energy) * (d - score)
+
+        return sum_over_walkers(entry, x, self.fluctuation) / walkers
+
+    def gram(self, vectors: tuple[Blocks, ...]) -> Array:
+        """v_i^T H_Q v_j, shape ``(n, n)``."""
+        scores = jnp.stack([self._scores(v) for v in vectors])
+        cross = self._energy_pushes(vectors) @ scores.T
+        return (4.0 * (self.fluctuation * scores) @ scores.T + cross + cross.T) / scores.shape[1]
+
+    def quadratic(self, v: Blocks, w: Blocks) -> Array:
+        """v^T H_Q w."""
+        return self.gram((v, w))[0, 1]
+
+
+def _centred(values: Array) -> Array:
+    return values - jnp.mean(values, axis=-1, keepdims=True)
+
+
+def quasi_hessian(derivatives: Derivatives, local_energies: Array) -> QuasiHessian:
+    """H_Q at the walkers.
+
+    Args:
+        derivatives: at the walkers.
+        local_energies: E_L there, shape ``(W,)``.
+    """
+    return QuasiHessian(derivatives, local_energies - jnp.mean(local_energies))

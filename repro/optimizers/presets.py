@@ -1,0 +1,86 @@
+"""The rows of the study's table, and an optimiser for every name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+from jax import Array
+
+from repro.ansatz.trial import TrialState, trial_state
+from repro.config import AdamConfig, OptimizerConfig, SecondOrderConfig, optimizer_config
+from repro.optimizers.optimizer import Optimizer, from_optax
+from repro.optimizers.second_order import Composition, second_order
+
+COMPOSITIONS = {
+    "kfac": Composition(metric=None, model="fisher"),
+    "qn-kfac": Composition(metric=None, model="quasi-hessian"),
+    "qn-mr-kfac": Composition(metric="fisher", model="quasi-hessian"),
+    "ngd": Composition(metric="fisher", model="fisher"),
+    "dgd": Composition(metric="decision", model="decision"),
+}
+"""What distinguishes the optimisers; their regulators follow from ``repro.config.PARTS_OF``."""
+
+LogPsi = Callable[[Any, Array], Array]
+"""(params, one walker (A,)) -> ln|psi|, a scalar."""
+
+
+def build_optimizer(config: OptimizerConfig, psi: TrialState, walker_chunk: int | None = None) -> Optimizer:
+    """The optimiser that a configuration names, for a state.
+
+    Args:
+        config: of the optimiser.
+        psi: the state.
+        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+    """
+    if isinstance(config, AdamConfig):
+        return from_optax(optax.adam(config.learning_rate))
+    return second_order(psi, COMPOSITIONS[config.name], config, walker_chunk)
+
+
+def _preset(name: str, psi: TrialState | LogPsi, walker_chunk: int | None, options: dict[str, Any]) -> Optimizer:
+    config = optimizer_config(name, **options)
+    assert isinstance(config, SecondOrderConfig)
+    return build_optimizer(config, trial_state(psi) if callable(psi) else psi, walker_chunk)
+
+
+def dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """Decisional gradient descent: decision metric, MINRES by layer blocks, scaled with the full metric.
+
+    Args:
+        psi: a state, or any function ``(params, x) -> ln|psi|`` of one walker ``x`` of shape ``(A,)``.
+        walker_chunk: walkers differentiated at once, to bound the memory; all of them when left out.
+        options: ``protocol`` and regulators by their names in ``repro.config.OPTIMIZER_OPTIONS``; the study's when left
+            out.
+
+    Returns:
+        An optimiser with optax's ``init`` and ``update``; its update takes ``walkers`` and ``local_energies`` besides.
+
+    Raises:
+        InputError: for an option that does not exist or is out of bounds.
+    """
+    return _preset("dgd", psi, walker_chunk, options)
+
+
+def ngd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """Natural gradient descent: exact Fisher metric by MINRES in layer blocks, and for the scale; else as :func:`dgd`."""
+    return _preset("ngd", psi, walker_chunk, options)
+
+
+def kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """KFAC: Kronecker factors of the Fisher metric, scaled with the exact one; arguments as :func:`dgd`.
+
+    The state must know its linear maps.
+    """
+    return _preset("kfac", psi, walker_chunk, options)
+
+
+def qn_kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """Quasi-Newton KFAC: KFAC's direction, scaled with the quasi-Hessian; arguments as :func:`kfac`."""
+    return _preset("qn-kfac", psi, walker_chunk, options)
+
+
+def qn_mr_kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """QN-KFAC with its direction corrected by MINRES on the exact Fisher metric; arguments as :func:`kfac`."""
+    return _preset("qn-mr-kfac", psi, walker_chunk, options)

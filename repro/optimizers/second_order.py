@@ -1,0 +1,282 @@
+"""The second-order optimisers as compositions: a direction, a quadratic model that scales it, regulators.
+
+One update, with g the gradient of the energy and delta_prev the previous update:
+
+1. a direction Delta ~ (C + damping)^-1 g, by inverting Kronecker factors, by MINRES, or by MINRES from the first;
+2. delta = alpha Delta + mu delta_prev with (alpha, mu) at the minimum of 1/2 d^T (M + lambda) d + g^T d in that plane;
+3. every few epochs the greedy choice of gamma before, and the Levenberg-Marquardt rule for lambda after the step.
+
+Delta points uphill, as C^-1 g does; alpha comes out negative. (J. Martens, R. Grosse, ICML 2015, sections 6 and 7;
+M. Drissi et al., arXiv:2401.17550.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from repro.ansatz.trial import Blocks, TrialState
+from repro.config import SecondOrderConfig
+from repro.curvature.blocks import combine, inner, partition
+from repro.curvature.derivatives import Derivatives, derivatives
+from repro.curvature.kronecker import (
+    KroneckerFactors,
+    Spectrum,
+    kronecker_factors,
+    kronecker_solve,
+    moving_average,
+    spectrum,
+)
+from repro.curvature.metric import Curvature, decision_metric, fisher
+from repro.curvature.quasi_hessian import quasi_hessian
+from repro.errors import InputError
+from repro.optimizers.optimizer import Optimizer, Trial
+from repro.optimizers.regulators import adapted_damping, adapted_damping_released, energy_ratio, gamma_candidates
+from repro.optimizers.scaling import plane_minimum
+from repro.physics.local_energy import clip_local_energies
+from repro.solvers.minres import minres
+
+
+class Composition(NamedTuple):
+    """One row of the study's table; what else it has follows from its configuration.
+
+    Attributes:
+        metric: whose layer blocks MINRES inverts: "fisher", "decision", or None for Kronecker factors alone.
+        model: the quadratic model that scales the step.
+    """
+
+    metric: Literal["fisher", "decision"] | None
+    model: Literal["fisher", "quasi-hessian", "decision"]
+
+
+class SecondOrderState(NamedTuple):
+    """Carried from epoch to epoch.
+
+    Attributes:
+        epoch: updates made, int32.
+        damping: lambda.
+        gamma: strength of the factored Tikhonov regularisation, or () where there are no factors.
+        previous: delta_prev, by layer blocks.
+        factors: moving averages of the Kronecker factors, or ().
+        predicted: change of the energy that the model predicts for the last update.
+        report: scalars of the last update.
+    """
+
+    epoch: Array
+    damping: Array
+    gamma: Any
+    previous: Blocks
+    factors: tuple[KroneckerFactors, ...]
+    predicted: Array
+    report: dict[str, Array]
+
+
+class _Direction(NamedTuple):
+    delta: Blocks
+    residual: Array
+    iterations: Array
+
+
+class _Step(NamedTuple):
+    """A scaled direction: the update, its weights, and the change that the regularised model predicts."""
+
+    update: Blocks
+    weights: Array
+    value: Array
+    curvature: Array
+    square: Array
+    gamma: Array
+    residual: Array
+    iterations: Array
+
+
+def second_order(
+    psi: TrialState, composition: Composition, config: SecondOrderConfig, walker_chunk: int | None = None
+) -> Optimizer:
+    """A second-order optimiser for a state.
+
+    Args:
+        psi: the state.
+        composition: the row of the table.
+        config: its protocol and regulators.
+        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+
+    Raises:
+        InputError: if the row needs Kronecker factors and the state's linear maps are not known.
+    """
+    released = config.protocol == "released"
+    if config.factors is not None and psi.structure is None:
+        raise InputError(
+            f"optimizer = {config.name!r}: needs the linear maps of the state for its Kronecker factors, and those of "
+            "this state are not known; use ngd or dgd, which need ln|psi| only"
+        )
+
+    def init(params: Any) -> SecondOrderState:
+        blocks = partition(psi, params).split(params)
+        dtype = blocks[0].dtype
+        zero = jnp.zeros((), dtype)
+        damping = jnp.asarray(config.damping.initial, dtype)
+        names = ["lambda", "alpha", "mu"]
+        gamma: Any = ()
+        factors: tuple[KroneckerFactors, ...] = ()
+        if config.factors is not None:
+            initial = config.factors.initial
+            gamma = jnp.sqrt(damping) if initial is None else jnp.asarray(initial, dtype)
+            gamma = jnp.clip(gamma, config.factors.least, config.factors.most)
+            factors = tuple(
+                KroneckerFactors(*(jnp.zeros((size, size), dtype) for size in block.shape)) for block in blocks
+            )
+            names.append("gamma")
+        if config.minres is not None:
+            names += ["minres_residual", "minres_iterations"]
+        report = dict.fromkeys(names, zero)
+        previous = jax.tree.map(jnp.zeros_like, blocks)
+        return SecondOrderState(jnp.zeros((), jnp.int32), damping, gamma, previous, factors, zero, report)
+
+    def averaged(state: SecondOrderState, found: Derivatives) -> tuple[KroneckerFactors, ...]:
+        if config.factors is None or found.layers is None:
+            return ()
+        # The released factors leave out the 4 of F = 4 Cov(D, D) and centre a and e instead of D.
+        now = kronecker_factors(found.layers, centred=released, scale=1.0 if released else 4.0)
+        return moving_average(state.factors, now, state.epoch, config.factors.memory)
+
+    def model_of(found: Derivatives, local_energies: Array) -> Curvature:
+        if composition.model == "quasi-hessian":
+            return quasi_hessian(found, local_energies)
+        if composition.model == "decision":
+            return decision_metric(found)
+        # The released quadratic model has E[D D^T] for the Fisher metric.
+        return fisher(found, centred=not released, scale=1.0 if released else 4.0)
+
+    def solve_minres(metric: Curvature, grads: Blocks, start: Blocks, damping: Array, diagonals: Blocks) -> _Direction:
+        settings = config.minres
+        assert settings is not None
+        results = [
+            minres(
+                lambda v, index=index: metric.block_matvec(index, v),  # type: ignore[misc]
+                block,
+                x0=start[index],
+                shift=damping,
+                preconditioner=lambda v, index=index: v / diagonals[index],  # type: ignore[misc]
+                iterations=settings.iterations,
+                tolerance=settings.tolerance,
+                # The released residual leaves the shift out and solves (C + lambda)(x - x0) = g - C x0.
+                shifted_start=not released,
+            )
+            for index, block in enumerate(grads)
+        ]
+        residual = jnp.max(jnp.stack([result.residual for result in results]))
+        iterations = jnp.max(jnp.stack([result.iterations for result in results]))
+        return _Direction(tuple(result.x for result in results), residual, iterations.astype(residual.dtype))
+
+    def update(
+        grads: Any, state: SecondOrderState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
+    ) -> tuple[Any, SecondOrderState]:
+        if params is None:
+            raise ValueError("update(grads, state, params, ...): the parameters are needed")
+        chunk = walker_chunk or walkers.shape[0]
+        decision = "decision" in (composition.metric, composition.model)
+        found = derivatives(psi, params, walkers, chunk, mixed=decision)
+        g = found.parts.split(grads)
+        damping, previous, zero = state.damping, state.previous, jnp.zeros((), g[0].dtype)
+        factors = averaged(state, found)
+        spectra = tuple((spectrum(a), spectrum(s)) for a, s in factors)
+        model = model_of(found, local_energies)
+        metric: Curvature | None = None
+        diagonals: Blocks = ()
+        if composition.metric is not None and config.minres is not None:
+            metric = decision_metric(found) if composition.metric == "decision" else fisher(found)
+            kappa, xi = config.minres.preconditioner_shift, config.minres.preconditioner_power
+            diagonals = tuple((metric.diagonal(index) + kappa) ** xi for index in range(len(g)))
+
+        def direction(gamma: Array) -> _Direction:
+            start: Blocks
+            if spectra:
+                start = _kronecker_direction(spectra, g, gamma)
+            else:
+                assert config.start is not None
+                factor = config.start.decay if config.start.sign == "anti-aligned" else -config.start.decay
+                start = jax.tree.map(lambda part: factor * part, previous)
+            if metric is None:
+                return _Direction(start, zero, zero)
+            return solve_minres(metric, g, start, damping, diagonals)
+
+        def steps(gammas: Array) -> list[_Step]:
+            found_directions = jax.lax.map(direction, gammas)
+            count = gammas.shape[0]
+            deltas = [jax.tree.map(lambda part, n=n: part[n], found_directions.delta) for n in range(count)]
+            vectors = (*deltas, previous)
+            curvature = model.gram(vectors)
+            square = jnp.stack([jnp.stack([inner(v, w) for w in vectors]) for v in vectors])
+            slope = jnp.stack([inner(g, v) for v in vectors])
+            made = []
+            for n, delta in enumerate(deltas):
+                pair = jnp.asarray([n, count])
+                q, s, b = curvature[pair][:, pair], square[pair][:, pair], slope[pair]
+                weights = plane_minimum(q + damping * s, b)
+                value = 0.5 * weights @ (q + damping * s) @ weights + b @ weights
+                made.append(
+                    _Step(
+                        combine(weights, (delta, previous)),
+                        weights,
+                        value,
+                        weights @ q @ weights,
+                        weights @ s @ weights,
+                        gammas[n],
+                        found_directions.residual[n],
+                        found_directions.iterations[n],
+                    )
+                )
+            return made
+
+        def greedy(gamma: Array) -> _Step:
+            assert config.factors is not None
+            candidates = steps(gamma_candidates(gamma, config.factors))
+            values = jnp.stack([step.value for step in candidates])
+            best = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
+            return jax.tree.map(lambda *options: jnp.stack(options)[best], *candidates)
+
+        if config.factors is None:
+            step = steps(zero[None])[0]
+        else:
+            compare = state.epoch % config.factors.interval == 0
+            step = jax.lax.cond(compare, greedy, lambda gamma: steps(gamma[None])[0], state.gamma)
+        # The released prediction is |1/2 delta^T M delta + lambda |delta|^2|, of a decrease.
+        predicted = -jnp.abs(0.5 * step.curvature + damping * step.square) if released else step.value
+        report = {"lambda": damping, "alpha": step.weights[0], "mu": step.weights[1]}
+        if config.factors is not None:
+            report["gamma"] = step.gamma
+        if config.minres is not None:
+            report |= {"minres_residual": step.residual, "minres_iterations": step.iterations}
+        following = state._replace(
+            epoch=state.epoch + 1,
+            gamma=() if config.factors is None else step.gamma,
+            previous=step.update,
+            factors=factors,
+            predicted=predicted,
+            report=report,
+        )
+        return found.parts.join(step.update), following
+
+    def due(state: SecondOrderState) -> Array:
+        return (state.epoch - 1) % config.damping.interval == 0
+
+    def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
+        new = jnp.mean(after)
+        # The released difference mixes clipped local energies before with unclipped ones after.
+        old = jnp.mean(clip_local_energies(before) if released else before)
+        ratio = energy_ratio(old, new, state.predicted)
+        if released:
+            damping = adapted_damping_released(state.damping, old, new, ratio, config.damping)
+        else:
+            damping = adapted_damping(state.damping, ratio, config.damping)
+        return state._replace(damping=damping), ratio
+
+    return Optimizer(init, update, lambda state: state.report, Trial(due, judge))
+
+
+def _kronecker_direction(spectra: tuple[tuple[Spectrum, Spectrum], ...], grads: Blocks, gamma: Array) -> Blocks:
+    return tuple(kronecker_solve(a, s, block, gamma) for (a, s), block in zip(spectra, grads, strict=True))
