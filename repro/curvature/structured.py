@@ -57,6 +57,7 @@ class Scores:
 
     def __init__(self, layers: tuple[LinearLayer, ...]) -> None:
         self.layers = layers
+        self.totals = tuple(_total(layer.sensitivity) for layer in layers)
         self.blocks = len(layers)
         self.shape = (1, layers[0].own.shape[1])
 
@@ -66,24 +67,23 @@ class Scores:
         count = own.shape[-1]
         mapped = own @ block[:count]
         terms = [e[m] * mapped[m] for m in range(e.shape[0])]
-        return _over_features(_sum([*terms, _total(e) * (shared @ block[count:])]))[None]
+        return _over_features(_sum([*terms, self.totals[index] * (shared @ block[count:])]))[None]
 
     def pull(self, index: int, weights: Array) -> Array:
         """D^T r for r of shape ``(1, W)``."""
         own, shared, e = self.layers[index]
-        weighted = weights[0, :, None] * e
-        return jnp.concatenate([_outer(own, weighted), _outer(shared, _total(weighted))])
+        column = weights[0, :, None]
+        return jnp.concatenate([_outer(own, column * e), _outer(shared, column * self.totals[index])])
 
     def squares(self, index: int) -> Array:
         """E[D^2], entry by entry."""
+        own, shared, e = self.layers[index]
 
-        def rows(layer: LinearLayer) -> Array:
-            own, shared, e = layer
-            own_rows = jnp.einsum("mwi,mwo->wio", own, e)
-            shared_rows = jnp.einsum("wi,wo->wio", shared, _total(e))
-            return jnp.concatenate([own_rows, shared_rows], axis=-2)
+        def rows(a: Array, b: Array) -> Array:
+            return jnp.einsum("mwi,mwo->wio", a, b)
 
-        return _mean_of_squares(rows, self.layers[index])
+        squares = [_sum_of_squares(rows, own, e), _outer(shared**2, self.totals[index] ** 2)]
+        return jnp.concatenate(squares) / self.shape[1]
 
 
 class MixedDerivatives:
@@ -91,6 +91,8 @@ class MixedDerivatives:
 
     def __init__(self, layers: tuple[LinearLayer, ...], tangents: tuple[LinearTangents, ...]) -> None:
         self.layers, self.tangents = layers, tangents
+        self.totals = tuple(_total(layer.sensitivity) for layer in layers)
+        self.total_tangents = tuple(_total(tangent.sensitivity) for tangent in tangents)
         self.blocks = len(layers)
         self.shape = (tangents[0].own.shape[0], layers[0].own.shape[1])
 
@@ -98,61 +100,71 @@ class MixedDerivatives:
         """d_k D V, shape ``(K, W)``."""
         own, shared, e = self.layers[index]
         d_own, d_shared, d_e = self.tangents[index]
+        total, d_total = self.totals[index], self.total_tangents[index]
         particles, count = own.shape[0], own.shape[-1]
         moving = block[count : count + d_shared.shape[-1]]
         mapped, back = own @ block[:count], e @ block[:count].T
-        total, shared_mapped = _total(e), shared @ block[count:]
-        to = _sum([d_e[:, m] * mapped[m] for m in range(particles)] + [_total(d_e) * shared_mapped])
+        to = _sum([d_e[:, m] * mapped[m] for m in range(particles)] + [d_total * (shared @ block[count:])])
         fro = _sum([d_own[:, m] * back[m] for m in range(particles)])
-        return _over_features(to) + _over_features(fro) + _over_features(d_shared * (total @ moving.T))
+        parts = [_over_features(part) for part in (to, fro, d_shared * (total @ moving.T))]
+        # Also this sum as a product: XLA would repeat a plain one for every weight that the result multiplies later.
+        return _over_features(jnp.stack(parts, axis=-1))
 
     def pull(self, index: int, weights: Array) -> Array:
         """sum_k (d_k D)^T r_k for r of shape ``(K, W)``."""
         own, shared, e = self.layers[index]
         d_own, d_shared, d_e = self.tangents[index]
-        directions = range(weights.shape[0])
-        from_e = _sum([weights[k, :, None] * d_e[k] for k in directions])
-        from_own = _sum([weights[k, :, None] * d_own[k] for k in directions])
-        from_shared = _sum([weights[k, :, None] * d_shared[k] for k in directions])
-        own_part = _outer(own, from_e) + _outer(from_own, e)
-        shared_part = _outer(shared, _total(from_e))
-        moving = _outer(from_shared, _total(e))
+        total, d_total = self.totals[index], self.total_tangents[index]
+
+        def weighted(tangent: Array) -> Array:
+            return _sum([weights[k].reshape(-1, 1) * tangent[k] for k in range(weights.shape[0])])
+
+        own_part = _outer(own, weighted(d_e)) + _outer(weighted(d_own), e)
+        shared_part = _outer(shared, weighted(d_total))
+        moving = _outer(weighted(d_shared), total)
         return jnp.concatenate([own_part, shared_part.at[: moving.shape[0]].add(moving)])
 
     def squares(self, index: int) -> Array:
         """sum_k E[(d_k D)^2], entry by entry."""
+        own, shared, e = self.layers[index]
+        d_own, d_shared, d_e = self.tangents[index]
+        total, d_total = self.totals[index], self.total_tangents[index]
+        directions = range(d_e.shape[0])
 
-        def rows(layer: LinearLayer, tangents: LinearTangents) -> Array:
-            (own, shared, e), (d_own, d_shared, d_e) = layer, tangents
+        def rows(a: Array, d_a: Array, b: Array, d_b: Array) -> Array:
             # One matrix product of inner dimension 2 A for each walker and direction.
-            left = jnp.concatenate([jnp.broadcast_to(own, d_own.shape), d_own], axis=1)
-            right = jnp.concatenate([d_e, jnp.broadcast_to(e, d_e.shape)], axis=1)
-            own_rows = jnp.einsum("kmwi,kmwo->kwio", left, right)
-            shared_rows = jnp.einsum("wi,kwo->kwio", shared, _total(d_e))
-            moving = jnp.einsum("kwi,wo->kwio", d_shared, _total(e))
-            shared_rows = shared_rows.at[:, :, : moving.shape[2]].add(moving)
-            return jnp.concatenate([own_rows, shared_rows], axis=-2)
+            left = jnp.concatenate([jnp.broadcast_to(a, d_a.shape), d_a], axis=1)
+            right = jnp.concatenate([d_b, jnp.broadcast_to(b, d_b.shape)], axis=1)
+            return jnp.einsum("kmwi,kmwo->kwio", left, right)
 
-        return _mean_of_squares(rows, self.layers[index], self.tangents[index])
+        own_part = _sum_of_squares(rows, own, d_own, e, d_e)
+        # The summed sensitivity is smooth where two particles meet: here the square can be multiplied out.
+        shared_part = _outer(shared**2, _sum([d_total[k] ** 2 for k in directions]))
+        moving = d_shared.shape[-1]
+        squares = _outer(_sum([d_shared[k] ** 2 for k in directions]), total**2)
+        products = 2.0 * _outer(shared[:, :moving] * d_shared, d_total * total)
+        shared_part = shared_part.at[:moving].add(squares + products)
+        return jnp.concatenate([own_part, jnp.maximum(shared_part, 0.0)]) / self.shape[1]
 
 
-def _mean_of_squares(rows: Callable[..., Array], *arguments: LinearLayer | LinearTangents) -> Array:
-    """Squares of explicit rows of J, summed over outputs and averaged over walkers, a few walkers at a time.
+def _sum_of_squares(rows: Callable[..., Array], *arguments: Array) -> Array:
+    """Squares of explicit rows of J, summed over outputs and walkers, a few walkers at a time.
 
     Multiplying the square out over pairs of particles would need no rows, but its terms grow as 1/d^4 at a distance d
     from a node and cancel: single precision does not survive it.
     """
-    walkers = arguments[0].own.shape[-2]
+    walkers = arguments[0].shape[-2]
     chunk = next(size for size in range(min(walkers, ROW_WALKERS), 0, -1) if walkers % size == 0)
 
     def split(values: Array) -> Array:
-        return jnp.moveaxis(values.reshape(*values.shape[:-2], walkers // chunk, chunk, values.shape[-1]), -3, 0)
+        parts = values.reshape(*values.shape[:-2], walkers // chunk, chunk, values.shape[-1])
+        return jnp.moveaxis(parts, -3, 0)
 
-    def square(part: tuple[Any, ...]) -> Array:
+    def square(part: tuple[Array, ...]) -> Array:
         found = rows(*part)
-        return jnp.sum(found**2, axis=tuple(range(found.ndim - 2)))
+        return jnp.sum(found * found, axis=tuple(range(found.ndim - 2)))
 
-    parts = jax.tree.map(split, arguments)
-    shape = jax.eval_shape(lambda all_parts: square(jax.tree.map(lambda values: values[0], all_parts)), parts)
+    parts = tuple(split(values) for values in arguments)
+    shape = jax.eval_shape(square, tuple(values[0] for values in parts))
     start = jnp.zeros(shape.shape, shape.dtype)
-    return jax.lax.scan(lambda total, part: (total + square(part), None), start, parts)[0] / walkers
+    return jax.lax.scan(lambda total, part: (total + square(part), None), start, parts)[0]
