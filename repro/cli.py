@@ -53,7 +53,9 @@ def train(
     particles: Particles,
     v0: V0,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
-    optimizer: Annotated[str, typer.Option("--optimizer", help="adam, kfac, qn-kfac, qn-mr-kfac, ngd or dgd.")] = "adam",
+    optimizer: Annotated[
+        str, typer.Option("--optimizer", help="adam, kfac, qn-kfac, qn-mr-kfac, ngd or dgd.")
+    ] = "adam",
     sigma0: Sigma0 = 0.5,
     profile: Annotated[
         str,
@@ -69,7 +71,9 @@ def train(
     layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
     hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
     determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam only; 1e-4 when left out.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Adam only; 1e-4 when left out.")
+    ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     device: Device = None,
     walker_chunk: Annotated[
@@ -79,6 +83,9 @@ def train(
     checkpoint_seconds: Annotated[
         float, typer.Option("--checkpoint-seconds", help="Least time between two checkpoints.")
     ] = 10.0,
+    pretrained: Annotated[
+        Path | None, typer.Option("--pretrained", help="A run to take the pretraining from, instead of repeating it.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
@@ -123,6 +130,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         checkpoint_seconds=checkpoint_seconds,
+        pretrained=pretrained,
         reporter=reporter(exact),
     )
     _print_energy(outcome.result, exact, str(outcome.run.path))

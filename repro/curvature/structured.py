@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.linear import LinearLayer, LinearTangents
-
 
 ROW_WALKERS = 32
 

@@ -64,7 +64,7 @@ def dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options:
 
 
 def ngd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """Natural gradient descent: exact Fisher metric by MINRES in layer blocks, and for the scale; else as :func:`dgd`."""
+    """Natural gradient descent: exact Fisher metric by MINRES in layer blocks, and in the scale; see :func:`dgd`."""
     return _preset("ngd", psi, walker_chunk, options)
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from repro.ansatz import Wavefunction, slater_wavefunction
-from repro.config import RunConfig, resolve_walker_chunk
+from repro.config import RunConfig, differences, resolve_walker_chunk
 from repro.errors import DivergedError, InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.optimizer import from_optax
@@ -288,6 +288,24 @@ def _load(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tup
     return model, phase, load_checkpoint(run.checkpoint, jax.eval_shape(template))
 
 
+def _donor(config: RunConfig, path: Path) -> RunDirectory:
+    """The run in ``path``, known to have ended the same pretraining as ``config`` asks for."""
+    donor = RunDirectory(path)
+    theirs = donor.read_config()
+    same = replace(
+        config,
+        system=replace(config.system, v0=theirs.system.v0, sigma0=theirs.system.sigma0),
+        optimizer=theirs.optimizer,
+        epochs=theirs.epochs,
+        evaluation=theirs.evaluation,
+    )
+    if changed := differences(theirs, same):
+        raise InputError(f"pretrained = {path}: was pretrained differently; there -> here: {'; '.join(changed)}")
+    if not donor.pretrained.exists():
+        raise InputError(f"pretrained = {path}: has no {donor.pretrained.name}: its pretraining has not ended yet")
+    return donor
+
+
 def train(
     config: RunConfig,
     out: str | Path,
@@ -297,6 +315,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    pretrained: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Outcome:
     """Makes a run, or finishes one that was interrupted, in the directory ``out``.
@@ -313,6 +332,9 @@ def train(
         resume: go on with the run in ``out``, if there is one.
         overwrite: replace the run in ``out``.
         checkpoint_seconds: least time between two checkpoints.
+        pretrained: directory of a run to take the pretraining from instead of doing it again. It must have been
+            pretrained in the same way with the same seed; optimiser, epochs and couplings may differ, for pretraining
+            does not know them.
         reporter: told of the progress.
 
     Returns:
@@ -325,6 +347,7 @@ def train(
     reporter = reporter or Silent()
     chosen = environment.select_device(device)
     chunk_size = resolve_walker_chunk(config, walker_chunk)
+    donor = None if pretrained is None else _donor(config, Path(pretrained))
     revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
     run, exists = prepare(config, out, resume, overwrite)
     with run.locked(), numerics(config.dtype, chosen):
@@ -349,6 +372,14 @@ def train(
         else:
             model = build_model(config, chunk_size)
             current, state = model.phases[0], jax.jit(model.initial_state)()
+            if donor is not None:
+                known_state = load_checkpoint(donor.pretrained, state._replace(opt_state=()))
+                state = known_state._replace(opt_state=state.opt_state)
+                text = donor.pretraining.read_text()
+                epochs = config.pretraining.epochs
+                tables[PRETRAINING] = Table.decode(PRETRAINING_COLUMNS, text, epochs, str(donor.pretraining))
+                write_atomic(run.pretraining, tables[PRETRAINING].encode())
+                reporter.note(f"{run.path}: pretraining taken from {donor.path}")
 
         def save(phase: Phase, state: TrainState, table: Table) -> None:
             # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
@@ -359,6 +390,8 @@ def train(
         try:
             for phase in model.phases[model.phases.index(current) :]:
                 if phase is not current:
+                    header = Header(config.content_hash, current.name, current.epochs, model.walker_chunk)
+                    save_checkpoint(run.pretrained, header, state._replace(opt_state=()))
                     state = model.enter(phase, state)
                 table = tables[phase.name]
                 if not table.lines:

@@ -44,6 +44,11 @@ class RunDirectory:
         return self.path / "checkpoint.npz"
 
     @property
+    def pretrained(self) -> Path:
+        """Parameters and walkers as pretraining left them, for other runs to begin with."""
+        return self.path / "pretrained.npz"
+
+    @property
     def result(self) -> Path:
         """The outcome; there only when the run has ended."""
         return self.path / "result.json"
