@@ -71,8 +71,60 @@ def train(
     layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
     hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
     determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Adam only; 1e-4 when left out.")
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="released (the authors' code; default) or deck (the printed algorithm)."),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam only; 1e-4.")] = None,
+    damping: Annotated[float | None, typer.Option("--damping", help="Initial damping lambda; 1e3.")] = None,
+    damping_factor: Annotated[
+        float | None, typer.Option("--damping-factor", help="w1 of the damping's rule; 0.95.")
+    ] = None,
+    damping_interval: Annotated[
+        int | None, typer.Option("--damping-interval", help="Epochs between adaptations of the damping; 5.")
+    ] = None,
+    damping_min: Annotated[float | None, typer.Option("--damping-min", help="Least damping; 1e-7.")] = None,
+    damping_max: Annotated[float | None, typer.Option("--damping-max", help="Largest damping; 1e20.")] = None,
+    ratio_low: Annotated[
+        float | None,
+        typer.Option("--ratio-low", help="Ratio of actual to predicted change below which the damping grows; 0.25."),
+    ] = None,
+    ratio_high: Annotated[
+        float | None, typer.Option("--ratio-high", help="Ratio above which it shrinks; 0.75.")
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option("--gamma", help="Initial gamma of the Kronecker factors; the root of the damping.")
+    ] = None,
+    gamma_factor: Annotated[
+        float | None, typer.Option("--gamma-factor", help="w2 of gamma's greedy rule; sqrt(0.95).")
+    ] = None,
+    gamma_interval: Annotated[
+        int | None, typer.Option("--gamma-interval", help="Epochs between comparisons of gamma; 5.")
+    ] = None,
+    gamma_min: Annotated[float | None, typer.Option("--gamma-min", help="Least gamma; 1e-4.")] = None,
+    gamma_max: Annotated[float | None, typer.Option("--gamma-max", help="Largest gamma; 1e20.")] = None,
+    factor_memory: Annotated[
+        float | None, typer.Option("--factor-memory", help="Largest weight of the past in the factors' averages; 0.9.")
+    ] = None,
+    minres_iterations: Annotated[
+        int | None, typer.Option("--minres-iterations", help="Most MINRES iterations an epoch; 50.")
+    ] = None,
+    minres_tolerance: Annotated[
+        float | None, typer.Option("--minres-tolerance", help="Relative residual at which MINRES stops; 1e-8.")
+    ] = None,
+    preconditioner_shift: Annotated[
+        float | None,
+        typer.Option("--preconditioner-shift", help="kappa of the preconditioner (diagonal + kappa)^xi; 1e-2."),
+    ] = None,
+    preconditioner_power: Annotated[
+        float | None, typer.Option("--preconditioner-power", help="xi of the preconditioner; 0.75.")
+    ] = None,
+    start_decay: Annotated[
+        float | None,
+        typer.Option("--start-decay", help="zeta: MINRES starts from this multiple of the previous update; 0.95."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="anti-aligned (the study's) or aligned: the sign of that start.")
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     device: Device = None,
@@ -92,8 +144,10 @@ def train(
     """Train a wavefunction, checkpointing as it goes, and measure its final energy.
 
     An interrupted run goes on with the same command and --resume, and gives the same curve as an uninterrupted one.
+    Regulators that are left out keep the study's values; one that the optimiser does not have is refused. A run that
+    leaves the finite numbers ends with exit code 3 and keeps its curve and its last good state.
 
-    Example: repro train --particles 2 --v0 -10 --profile laptop --epochs 10000 --out runs/first
+    Example: repro train --optimizer dgd --particles 2 --v0 -10 --profile laptop --out runs/first
     """
     from repro.study.profiles import configure
 
@@ -111,7 +165,27 @@ def train(
         layers=layers,
         hidden=hidden,
         determinants=determinants,
+        protocol=protocol,
         learning_rate=learning_rate,
+        damping=damping,
+        damping_factor=damping_factor,
+        damping_interval=damping_interval,
+        damping_min=damping_min,
+        damping_max=damping_max,
+        ratio_low=ratio_low,
+        ratio_high=ratio_high,
+        gamma=gamma,
+        gamma_factor=gamma_factor,
+        gamma_interval=gamma_interval,
+        gamma_min=gamma_min,
+        gamma_max=gamma_max,
+        factor_memory=factor_memory,
+        minres_iterations=minres_iterations,
+        minres_tolerance=minres_tolerance,
+        preconditioner_shift=preconditioner_shift,
+        preconditioner_power=preconditioner_power,
+        start_decay=start_decay,
+        start=start,
         dtype=dtype,
     )
     from repro.runtime import configure_jax

@@ -45,7 +45,7 @@ def test_one_hidden_layer_is_equivariant(x64):
     import haiku as hk
 
     layer = hk.without_apply_rng(
-        hk.transform(lambda h: EquivariantLayer(8, skip=False, dtype=jnp.float64, name="layer")(h, 3))
+        hk.transform(lambda h: EquivariantLayer(8, skip=False, dtype=jnp.float64, name="layer")(h, 3, 4))
     )
     h = jax.random.normal(jax.random.key(0), (4, 6, 3))
     params = layer.init(jax.random.key(1), h)

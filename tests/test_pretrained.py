@@ -36,7 +36,9 @@ def test_a_run_from_anothers_pretraining_is_the_run_itself(donor, tmp_path):
     assert energies[0] == energies[1]
 
 
-@pytest.mark.parametrize(("change", "told"), [({"seed": 1}, "seed"), ({"hidden": 9}, "hidden"), ({"walkers": 64}, "64")])
+@pytest.mark.parametrize(
+    ("change", "told"), [({"seed": 1}, "seed"), ({"hidden": 9}, "hidden"), ({"walkers": 64}, "64")]
+)
 def test_another_pretraining_is_refused_before_anything_is_written(donor, tmp_path, change, told):
     config = configure(v0=-10.0, **(SMALL | change))
     with pytest.raises(InputError, match=told):

@@ -38,8 +38,17 @@ def _away_from_zero(x: Array, bound: Array | float) -> Array:
     return jnp.where(jnp.abs(x) < bound, jnp.where(x < 0, -bound, bound), x)
 
 
+def _bound(matrix: Array) -> Array:
+    """The least modulus of a pivot."""
+    info = jnp.finfo(matrix.dtype)
+    return jnp.maximum(info.eps * jnp.max(jnp.abs(matrix), axis=(0, 1)), info.tiny)
+
+
 def eliminate(matrix: Array, right: Array) -> Elimination:
     """Gaussian elimination with partial pivoting, carrying the columns of ``right`` along.
+
+    One column at a time in a loop that stays a loop: written out, XLA fuses the steps and computes most of them over
+    and over again, fifty times slower for an inverse at n = 6.
 
     Args:
         matrix: shape ``(n, n, *batch)``.
@@ -49,31 +58,40 @@ def eliminate(matrix: Array, right: Array) -> Elimination:
         The factors, see :class:`Elimination`.
     """
     n = matrix.shape[0]
-    info = jnp.finfo(matrix.dtype)
-    largest = jnp.max(jnp.abs(matrix), axis=(0, 1))
-    bound = jnp.maximum(info.eps * largest, info.tiny)
-    rows = [matrix[i] for i in range(n)]
-    tails = [right[i] for i in range(n)]
-    parity = jnp.ones_like(bound)
-    pivots = []
-    for c in range(n):
-        for r in range(c + 1, n):
-            swap = jnp.abs(rows[r][c]) > jnp.abs(rows[c][c])
-            rows[c], rows[r] = jnp.where(swap, rows[r], rows[c]), jnp.where(swap, rows[c], rows[r])
-            tails[c], tails[r] = jnp.where(swap, tails[r], tails[c]), jnp.where(swap, tails[c], tails[r])
-            parity = jnp.where(swap, -parity, parity)
-        pivots.append(_away_from_zero(rows[c][c], bound))
-        for r in range(c + 1, n):
-            factor = rows[r][c] / pivots[c]
-            rows[r] = rows[r] - factor * rows[c]
-            tails[r] = tails[r] - factor * tails[c]
-    return Elimination(jnp.stack(pivots), jnp.stack(rows), jnp.stack(tails), parity)
+    bound = _bound(matrix)
+
+    def step(c: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rows, pivots, parity = state
+        column = jnp.abs(jax.lax.dynamic_index_in_dim(rows, c, axis=1, keepdims=False))
+        # The row of the largest entry from the diagonal downwards.
+        largest, chosen = jnp.full_like(parity, -1.0), jnp.zeros(parity.shape, jnp.int32)
+        for r in range(n):
+            better = (r >= c) & (column[r] > largest)
+            largest, chosen = jnp.where(better, column[r], largest), jnp.where(better, r, chosen)
+        top = jax.lax.dynamic_index_in_dim(rows, c, axis=0, keepdims=False)
+        pivot_row = rows[0]
+        for r in range(1, n):
+            pivot_row = jnp.where(chosen == r, rows[r], pivot_row)
+        pivot = _away_from_zero(jax.lax.dynamic_index_in_dim(pivot_row, c, axis=0, keepdims=False), bound)
+        following = []
+        for r in range(n):
+            row = jnp.where(chosen == r, top, rows[r])
+            below = row - jax.lax.dynamic_index_in_dim(row, c, axis=0, keepdims=False) / pivot * pivot_row
+            following.append(jnp.where(r > c, below, jnp.where(r == c, pivot_row, row)))
+        pivots = jax.lax.dynamic_update_index_in_dim(pivots, pivot, c, axis=0)
+        return jnp.stack(following), pivots, jnp.where(chosen == c, parity, -parity)
+
+    start = (jnp.concatenate([matrix, right], axis=1), jnp.zeros_like(matrix[0]), jnp.ones_like(bound))
+    rows, pivots, parity = jax.lax.fori_loop(0, n, step, start)
+    return Elimination(pivots, rows[:, :n], rows[:, n:], parity)
 
 
-def _sign_log(factors: Elimination) -> tuple[Array, Array]:
-    """Sign and logarithm of |det M| from its elimination."""
-    sign = factors.parity * jnp.prod(jnp.sign(factors.pivots), axis=0)
-    return sign, jnp.sum(jnp.log(jnp.abs(factors.pivots)), axis=0)
+def _sign_log(pivots: list[Array], parity: Array) -> tuple[Array, Array]:
+    """Sign and logarithm of |det M| from the pivots of its elimination."""
+    sign, log = parity * jnp.sign(pivots[0]), jnp.log(jnp.abs(pivots[0]))
+    for pivot in pivots[1:]:
+        sign, log = sign * jnp.sign(pivot), log + jnp.log(jnp.abs(pivot))
+    return sign, log
 
 
 @jax.custom_jvp
@@ -82,13 +100,18 @@ def inverse(matrix: Array) -> Array:
     n = matrix.shape[0]
     eye = jnp.eye(n, dtype=matrix.dtype).reshape(n, n, *(1,) * (matrix.ndim - 2))
     lower = eliminate(matrix, jnp.broadcast_to(eye, matrix.shape))
-    solution: list[Array] = []
-    for i in reversed(range(n)):
-        row = lower.right[i]
-        for k, solved in zip(range(n - 1, i, -1), solution, strict=True):
-            row = row - lower.upper[i, k] * solved
-        solution.append(row / lower.pivots[i])
-    return jnp.stack(solution[::-1])
+
+    def substitute(step: Array, solution: Array) -> Array:
+        # Rows below i are solved, the others still zero.
+        i = n - 1 - step
+        upper = jax.lax.dynamic_index_in_dim(lower.upper, i, axis=0, keepdims=False)
+        row = jax.lax.dynamic_index_in_dim(lower.right, i, axis=0, keepdims=False)
+        for k in range(n):
+            row = row - jnp.where(k > i, upper[k], 0.0) * solution[k]
+        pivot = jax.lax.dynamic_index_in_dim(lower.pivots, i, axis=0, keepdims=False)
+        return jax.lax.dynamic_update_index_in_dim(solution, row / pivot, i, axis=0)
+
+    return jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(matrix))
 
 
 @inverse.defjvp
@@ -111,7 +134,25 @@ def slogdet(matrix: Array) -> tuple[Array, Array]:
     Returns:
         Two arrays of shape ``(*batch)``.
     """
-    return _sign_log(eliminate(matrix, matrix[:, :0]))
+    # Without further columns to carry, the steps written out fuse into one pass over the walkers.
+    n = matrix.shape[0]
+    bound = _bound(matrix)
+    entries = [[matrix[i, j] for j in range(n)] for i in range(n)]
+    parity = jnp.ones_like(bound)
+    pivots = []
+    for c in range(n):
+        for r in range(c + 1, n):
+            swap = jnp.abs(entries[r][c]) > jnp.abs(entries[c][c])
+            for j in range(c, n):
+                upper, lower = entries[c][j], entries[r][j]
+                entries[c][j], entries[r][j] = jnp.where(swap, lower, upper), jnp.where(swap, upper, lower)
+            parity = jnp.where(swap, -parity, parity)
+        pivots.append(_away_from_zero(entries[c][c], bound))
+        for r in range(c + 1, n):
+            factor = entries[r][c] / pivots[c]
+            for j in range(c + 1, n):
+                entries[r][j] = entries[r][j] - factor * entries[c][j]
+    return _sign_log(pivots, parity)
 
 
 @slogdet.defjvp
@@ -163,21 +204,23 @@ def sum_laplacian_ratio(matrices: Array, jacobian: Array, laplacian: Array) -> A
     n, directions = matrices.shape[0], jacobian.shape[0]
     right = jnp.concatenate([jnp.moveaxis(jacobian, 0, 1).reshape(n, -1, *matrices.shape[2:]), laplacian], axis=1)
     factors = eliminate(matrices, right)
-    columns = factors.right.reshape(n, directions + 1, n, *matrices.shape[2:])
-    # Y U1 = L^-1 P [d_1 M, ..., d_K M, lap M], column by column.
-    solved: list[Array] = []
+    columns = jnp.moveaxis(factors.right.reshape(n, directions + 1, n, *matrices.shape[2:]), 2, 0)
+
+    def substitute(j: Array, solved: Array) -> Array:
+        # Y U1 = L^-1 P [d_1 M, ..., d_K M, lap M], column by column; columns from j on are still zero.
+        column = jax.lax.dynamic_index_in_dim(columns, j, axis=0, keepdims=False)
+        upper = jax.lax.dynamic_index_in_dim(factors.upper, j, axis=1, keepdims=False)
+        for i in range(n):
+            column = column - solved[i] * jnp.where(i < j, upper[i] / factors.pivots[i], 0.0)
+        return jax.lax.dynamic_update_index_in_dim(solved, column, j, axis=0)
+
+    solved = jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(columns))  # (column, row, direction, D, W)
+    ratio = sum(solved[i, i, directions] / factors.pivots[i] for i in range(n))
     for j in range(n):
-        column = columns[:, :, j]
         for i in range(j):
-            column = column - solved[i] * (factors.upper[i, j] / factors.pivots[i])
-        solved.append(column)
-    ratio = sum(solved[i][i, directions] / factors.pivots[i] for i in range(n))
-    for j in range(n):
-        for i in range(j):
-            yi, yj = solved[i][:, :directions], solved[j][:, :directions]
-            minor = jnp.sum(yi[i] * yj[j] - yj[i] * yi[j], axis=0)
-            ratio = ratio + 2.0 * minor / (factors.pivots[i] * factors.pivots[j])
-    signs, logs = _sign_log(factors)
+            minors = [solved[i, i, k] * solved[j, j, k] - solved[j, i, k] * solved[i, j, k] for k in range(directions)]
+            ratio = ratio + 2.0 * sum(minors[1:], start=minors[0]) / (factors.pivots[i] * factors.pivots[j])
+    signs, logs = _sign_log(list(factors.pivots), factors.parity)
     weights = signs * jnp.exp(logs - jnp.max(logs, axis=0))
     total = _away_from_zero(jnp.sum(weights, axis=0), float(jnp.finfo(weights.dtype).eps))
     return jnp.sum(weights * ratio, axis=0) / total

@@ -13,7 +13,7 @@ import haiku as hk
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.jet import F, gaussian, particle_mean, tanh
+from repro.ansatz.jet import F, gaussian, over_particles, particle_mean, tanh
 
 
 class Tap(Protocol):
@@ -56,12 +56,13 @@ class EquivariantLayer(hk.Module):
         super().__init__(name=name)
         self.units, self.skip, self.dtype = units, skip, dtype
 
-    def __call__(self, h: F, features: int, tap: Tap = untapped) -> F:
+    def __call__(self, h: F, features: int, particles: int, tap: Tap = untapped) -> F:
         """Maps ``(A, W, features)`` to ``(A, W, units)``."""
         w, b = _linear_parameters(2 * features, self.units, self.dtype)
         mean = particle_mean(h)
         # W [h, mean h] = W_own h + W_mean mean h: the second product is the same for all particles.
-        out = tanh(tap(self.name, h, mean, h @ w[:features] + (mean @ w[features:] + b)))
+        shared = over_particles(mean @ w[features:] + b, particles)
+        out = tanh(tap(self.name, h, mean, h @ w[:features] + shared))
         return h + out if self.skip else out
 
 
@@ -92,5 +93,5 @@ class EquivariantOrbitals(hk.Module):
         h, features = x, 1
         for index in range(self.layers):
             layer = EquivariantLayer(self.hidden, skip=index > 0, dtype=self.dtype, name=f"equivariant_{index + 1}")
-            h, features = layer(h, features, tap), self.hidden
+            h, features = layer(h, features, particles, tap), self.hidden
         return SlaterOrbitals(self.determinants, self.dtype)(h, x, features, particles, tap)

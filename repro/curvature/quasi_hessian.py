@@ -81,7 +81,13 @@ class QuasiHessian:
 
     def block_diagonal(self, v: Blocks) -> Blocks:
         """H_Q without what couples different layers, times v."""
-        return tuple(self.block_matvec(index, block) for index, block in enumerate(v))
+        count = len(v)
+        alone = tuple(
+            jnp.stack([block if i == index else jnp.zeros_like(block) for i in range(count)])
+            for index, block in enumerate(v)
+        )
+        products = jax.lax.map(self.matvec, alone)
+        return tuple(product[index] for index, product in enumerate(products))
 
     def diagonal(self, index: int) -> Array:
         """Diagonal entries of H_Q that belong to one layer, from explicit rows of a few walkers at a time."""
