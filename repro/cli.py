@@ -1,8 +1,9 @@
-"""The command line: ``repro train | evaluate | reference | figures | doctor``."""
+"""The command line: ``repro train | evaluate | reference | figures | bench | doctor``."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -308,6 +309,50 @@ def figures(
     from repro.study.figures import make_figures
 
     make_figures(names or [], out, fresh=fresh, assignments=parameter or [])
+
+
+bench = typer.Typer(help="Measure speed; ratios within one run.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("epoch")
+def bench_epoch(
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2, 4 and 6.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
+    walkers: Annotated[int, typer.Option("--walkers", help="Parallel Markov chains.")] = 4096,
+    sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
+    epochs: Annotated[int, typer.Option("--epochs", help="Epochs timed, after compilation.")] = 5,
+    baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Also time DGD with dense blocks.")] = True,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/T01.csv"),
+) -> None:
+    """Seconds and memory of one epoch of every optimiser beside a dense DGD: table T01, about 12 minutes.
+
+    Each is compiled and timed in a process of its own; everything of an epoch is included.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.bench import bench_epoch as run_bench
+    from repro.training.files import write_atomic
+
+    rows = run_bench(optimizer or [], particles or [2, 4, 6], walkers, sweeps, epochs, baseline)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, rows.to_csv(index=False, float_format="%.6g").encode())
+    table = Table("optimizer", "A", "s/epoch", "compile s", "peak GB", "dense / this")
+    for row in rows.to_dict("records"):
+        ratio = float(row["dense_over_this"])
+        table.add_row(
+            str(row["optimizer"]),
+            str(row["particles"]),
+            f"{row['seconds_per_epoch']:.3f}",
+            f"{row['compile_seconds']:.1f}",
+            f"{row['peak_memory_gb']:.2f}",
+            "" if math.isnan(ratio) else f"{ratio:.1f}",
+        )
+    Console().print(table)
 
 
 @app.command()

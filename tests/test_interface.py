@@ -17,10 +17,10 @@ from repro.runtime import DETERMINISTIC_GPU, configure_jax
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "config", "physics", "ansatz", "sampling", "optimizers", "training", "references"),
-    *("console", "runtime", "study", "doctor", "cli", "__main__"),
+    *("errors", "config", "physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training"),
+    *("references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
-CORE = ("physics", "ansatz", "sampling", "optimizers", "training")
+CORE = ("physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training")
 CORE_IMPORTS = {"jax", "haiku", "optax", "numpy", "repro"}
 
 
@@ -65,7 +65,7 @@ def test_help_teaches_without_loading_jax():
     assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0
     done = repro("--help")
     assert done.returncode == 0
-    for command in ("train", "evaluate", "reference", "figures", "doctor"):
+    for command in ("train", "evaluate", "reference", "figures", "bench", "doctor"):
         assert command in done.stdout
         assert repro(command, "--help").returncode == 0
     assert repro("--version").stdout.strip()
@@ -132,7 +132,7 @@ def test_the_readmes_commands_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets
     commands = set(re.findall(r"\.venv/bin/repro ([a-z]+)", text))
-    assert commands <= {"train", "evaluate", "reference", "figures", "doctor"}
+    assert commands <= {"train", "evaluate", "reference", "figures", "bench", "doctor"}
     assert len(commands) >= 4
     names = {path.stem for path in (ROOT / "figures").glob("*.ipynb")}
     assert set(re.findall(r"FIGURES=(F\d\d)", text)) <= names

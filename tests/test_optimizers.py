@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from unittest import mock
 
 import jax
@@ -89,7 +90,7 @@ class DenseStep:
 
         def solve(start):
             parts = []
-            for begin, end in zip(ends, ends[1:], strict=False):
+            for begin, end in pairwise(ends):
                 block, s = metric[begin:end, begin:end], start[begin:end]
                 damped = block + self.damping * np.eye(end - begin)
                 right = g[begin:end] - (block @ s if self.released else damped @ s)
@@ -244,8 +245,8 @@ def test_structured_and_generic_paths_give_the_same_trajectory(name):
     # By itself the generic path cuts by Haiku module, which holds the envelope with the orbitals.
     cut = Partition(psi.structure.split, psi.structure.join)
     with (
-        mock.patch("repro.curvature.derivatives.partition", lambda *_: cut),
-        mock.patch("repro.optimizers.second_order.partition", lambda *_: cut),
+        mock.patch("repro.curvature.derivatives.partition", return_value=cut),
+        mock.patch("repro.optimizers.second_order.partition", return_value=cut),
     ):
         other, found = run_epochs(generic, PRESETS[name](generic, **options), params, 20)
     for column in ("energy", "lambda", "alpha", "mu", "step_norm"):

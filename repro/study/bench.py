@@ -1,0 +1,184 @@
+"""Seconds and memory of one epoch, for every optimiser and for a naive dense baseline, in one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pandas as pd
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from repro.ansatz import TrialState
+from repro.config import OPTIMIZERS, resolve_walker_chunk
+from repro.curvature.blocks import partition
+from repro.errors import InputError, ReproError
+from repro.optimizers import Optimizer, build_optimizer, dgd
+from repro.optimizers.scaling import plane_minimum
+from repro.solvers.minres import minres
+from repro.study.profiles import configure
+from repro.training.epoch import chunk_of_epochs, training_epoch
+from repro.training.run import TRAINING, build_model
+
+BASELINE = "dgd, dense"
+ROWS = 64
+
+
+def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
+    """DGD as one would write it first: explicit derivatives of every walker, dense layer blocks.
+
+    The same steps as :func:`repro.optimizers.dgd` in the released protocol, from matrices that exist.
+    """
+    base = dgd(psi, **options)
+
+    def update(grads: Any, state: Any, params: Any, *, walkers: Array, **_: Any) -> tuple[Any, Any]:
+        parts = partition(psi, params)
+        blocks = parts.split(params)
+        flat, unravel = ravel_pytree(blocks)
+
+        def slopes(theta: Array, x: Array) -> Array:
+            return jax.grad(lambda y: psi.log_psi(parts.join(unravel(theta)), y[None])[0])(x)
+
+        chunk = next(size for size in range(min(ROWS, walkers.shape[0]), 0, -1) if walkers.shape[0] % size == 0)
+        pieces = walkers.reshape(-1, chunk, walkers.shape[1])
+        rows = jax.lax.map(jax.vmap(lambda x: jax.jacrev(slopes)(flat, x)), pieces).reshape(-1, flat.size)
+        g, previous = ravel_pytree(parts.split(grads))[0], ravel_pytree(state.previous)[0]
+        damping, count = state.damping, walkers.shape[0]
+        deltas, begin = [], 0
+        for block in blocks:
+            own = slice(begin, begin + block.size)
+            begin += block.size
+            matrix = rows[:, own].T @ rows[:, own] / count
+            diagonal = (jnp.diagonal(matrix) + 1e-2) ** 0.75
+            solution = minres(
+                lambda v, matrix=matrix: matrix @ v,  # type: ignore[misc]
+                g[own],
+                x0=0.95 * previous[own],
+                shift=damping,
+                preconditioner=lambda v, diagonal=diagonal: v / diagonal,  # type: ignore[misc]
+                iterations=50,
+                shifted_start=False,
+            )
+            deltas.append(solution.x)
+        plane = jnp.stack([jnp.concatenate(deltas), previous])
+        features = plane @ rows.T
+        curvature, square = features @ features.T / count, plane @ plane.T
+        weights = plane_minimum(curvature + damping * square, plane @ g)
+        step = unravel(weights @ plane)
+        predicted = -jnp.abs(0.5 * weights @ curvature @ weights + damping * weights @ square @ weights)
+        following = state._replace(epoch=state.epoch + 1, previous=step, predicted=predicted)
+        return parts.join(step), following
+
+    return Optimizer(base.init, update, base.report, base.trial)
+
+
+def measure(
+    optimizer: str, particles: int, walkers: int, sweeps: int, epochs: int, determinants: int = 1
+) -> dict[str, Any]:
+    """Compiles and times one optimiser in this process.
+
+    Args:
+        optimizer: a name, or :data:`BASELINE`.
+        particles: A.
+        walkers: W.
+        sweeps: between two epochs.
+        epochs: how many are timed; the baseline's are a fifth of them, at least one.
+        determinants: D.
+
+    Returns:
+        Seconds of compilation and per epoch, and the process' peak memory in GB.
+    """
+    name = "dgd" if optimizer == BASELINE else optimizer
+    config = configure(
+        particles=particles, v0=-10.0, optimizer=name, walkers=walkers, sweeps=sweeps, determinants=determinants
+    )
+    jax.config.update("jax_enable_compilation_cache", False)
+    model = build_model(config, resolve_walker_chunk(config))
+    phase = next(phase for phase in model.phases if phase.name == TRAINING)
+    psi = model.wavefunction
+    chosen = dense_dgd(psi) if optimizer == BASELINE else build_optimizer(config.optimizer, psi, model.walker_chunk)
+    epoch = training_epoch(psi, chosen, sweeps, model.walker_chunk)
+    state = model.enter(phase, jax.jit(model.initial_state)())
+    count = max(1, epochs // 5) if optimizer == BASELINE else epochs
+    begin = time.perf_counter()
+    chunk = jax.jit(chunk_of_epochs(epoch, phase.stream, max(count, 1)))
+    compiled = chunk.lower(state, model.seed, model.system, jnp.int32(1)).compile()
+    compilation = time.perf_counter() - begin
+    state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(1)))
+    begin = time.perf_counter()
+    jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(count)))
+    seconds = (time.perf_counter() - begin) / count
+    return {
+        "optimizer": optimizer,
+        "particles": particles,
+        "walkers": walkers,
+        "sweeps": sweeps,
+        "epochs": count,
+        "seconds_per_epoch": seconds,
+        "compile_seconds": compilation,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def bench_epoch(
+    optimizers: Sequence[str], particles: Sequence[int], walkers: int, sweeps: int, epochs: int, baseline: bool
+) -> pd.DataFrame:
+    """The table T01: every optimiser for every A, each in a process of its own so that its peak memory is its own.
+
+    Args:
+        optimizers: names; all when empty.
+        particles: numbers of particles.
+        walkers: W.
+        sweeps: between two epochs.
+        epochs: timed; multiples of five share out the judged epochs evenly.
+        baseline: also time the dense baseline.
+
+    Raises:
+        InputError: for an unknown optimiser or a size out of bounds.
+        ReproError: if a measurement fails.
+    """
+    for name in optimizers:
+        if name not in OPTIMIZERS:
+            raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+    if epochs < 1:
+        raise InputError(f"epochs = {epochs}: must be at least 1")
+    names = [*(optimizers or OPTIMIZERS), *([BASELINE] if baseline else [])]
+    for count in particles:
+        configure(particles=count, v0=-10.0, walkers=walkers, sweeps=sweeps)  # refuses bad sizes before the first wait
+    cases = [(name, count) for count in particles for name in names]
+    rows, begin = [], time.monotonic()
+    for number, (name, count) in enumerate(cases, start=1):
+        arguments = json.dumps([name, count, walkers, sweeps, epochs])
+        done = subprocess.run(
+            [sys.executable, "-m", "repro.study.bench", arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ,
+        )
+        if done.returncode:
+            raise ReproError(f"{name}, A = {count}: {done.stderr.strip().splitlines()[-1:]}")
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        left = (time.monotonic() - begin) / number * (len(cases) - number)
+        print(
+            f"{number}/{len(cases)} {name}, A = {count}: {rows[-1]['seconds_per_epoch']:.3f} s an epoch, "
+            f"about {left / 60:.0f} min left",
+            file=sys.stderr,
+            flush=True,
+        )
+    table = pd.DataFrame(rows)
+    reference = table[table["optimizer"] == BASELINE].set_index("particles")["seconds_per_epoch"]
+    table["dense_over_this"] = table["particles"].map(reference) / table["seconds_per_epoch"]
+    return table
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(*json.loads(sys.argv[1]))))

@@ -1,0 +1,83 @@
+"""The guide's code runs as printed, and finds the energies it says; the dense baseline takes the same steps."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, random_state, repro
+
+from repro.config import SystemConfig
+from repro.errors import InputError
+from repro.optimizers import dgd
+from repro.physics.hamiltonian import System
+from repro.references import known_energy
+from repro.sampling import initial_chain
+from repro.study.bench import bench_epoch, dense_dgd
+from repro.training.epoch import training_epoch
+from repro.training.state import TrainState
+
+
+def test_the_guide_runs_as_printed(capsys):
+    """A two-parameter state reaches its energy; a Haiku network takes a step; the loop of one's own runs."""
+    blocks = [block.split("```")[0] for block in (ROOT / "docs" / "use-dgd.md").read_text().split("```python\n")[1:]]
+    scope: dict = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"use-dgd.md, block {number + 1}", "exec"), scope)
+        if number == 0:
+            exact = known_energy(SystemConfig(2, -3.0))
+            metrics = scope["metrics"]
+            assert f"exact: {exact:.4f}" in block
+            assert abs(metrics["energy"] - exact) < 0.02 * exact + 5 * metrics["energy_error"]
+            assert "E = " in capsys.readouterr().out
+            assert len([line for line in block.splitlines() if line and "import" not in line]) <= 20
+    assert np.isfinite(jax.flatten_util.ravel_pytree(scope["params"])[0]).all()
+    assert int(scope["opt_state"].epoch) == 1
+    assert np.isfinite(scope["rho"])
+
+
+def test_the_dense_baseline_takes_the_same_steps():
+    """What the benchmark compares with is the same algorithm."""
+    with jax.enable_x64(True):
+        psi, params = random_state(2, hidden=5)
+        energies = []
+        for optimizer in (dgd(psi, damping=100.0, minres_iterations=50), dense_dgd(psi, damping=100.0)):
+            chain = initial_chain(jax.random.key(5), 64, 2, "float64")
+            state = TrainState(params, optimizer.init(params), chain, jnp.int32(0))
+            epoch = jax.jit(training_epoch(psi, optimizer, 3, 64))
+            found = []
+            for t in range(6):
+                state, metrics = epoch(state, jax.random.key(t), System(jnp.asarray(-3.0), jnp.asarray(0.5)))
+                found.append(float(metrics["energy"]))
+            energies.append(found)
+        np.testing.assert_allclose(energies[0], energies[1], rtol=1e-6)
+
+
+def test_bench_prints_and_stores_the_table(tmp_path):
+    out = tmp_path / "T01.csv"
+    done = repro(
+        *("bench", "epoch", "--particles", "2", "--walkers", "64", "--sweeps", "2", "--epochs", "5"),
+        *("--optimizer", "dgd", "--out", str(out)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "about 0 min left" in done.stderr
+    header, ours, dense = out.read_text().splitlines()
+    assert header.startswith(
+        "optimizer,particles,walkers,sweeps,epochs,seconds_per_epoch,compile_seconds,peak_memory_gb"
+    )
+    assert ours.startswith("dgd,2,64,2,5,")
+    assert dense.startswith('"dgd, dense",2,64,2,1,')
+    assert float(ours.split(",")[-1]) > 0
+    assert "dense" in done.stdout
+
+
+def test_bench_refuses_what_it_cannot_measure():
+    for arguments, told in [
+        ((["newton"], [2], 64, 2, 5), "unknown"),
+        (([], [2], 64, 2, 0), "epochs = 0"),
+        (([], [0], 64, 2, 5), "particles = 0"),
+        (([], [2], 1, 2, 5), "walkers = 1"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            bench_epoch(*arguments, baseline=False)
