@@ -83,6 +83,8 @@ class DenseStep:
         exact_fisher = 4 * centred.T @ centred / count
         decision = np.einsum("wka,wkb->ab", mixed, mixed) / count
         cross = 2 * (slopes - slopes.mean(0)).T @ centred
+        if self.released:
+            energies = np.asarray(clip_local_energies(energies))
         quasi = (4 * (centred.T * (energies - energies.mean())) @ centred + (cross + cross.T) / 2) / count
         model_fisher = d.T @ d / count if self.released else exact_fisher
         model = {"kfac": model_fisher, "ngd": model_fisher, "dgd": decision}.get(self.name, quasi)

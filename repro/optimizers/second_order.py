@@ -145,7 +145,9 @@ def second_order(
 
     def model_of(found: Derivatives, local_energies: Array) -> Curvature:
         if composition.model == "quasi-hessian":
-            return quasi_hessian(found, local_energies)
+            # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
+            # Unclipped, single walkers make the model so indefinite that most runs diverge.
+            return quasi_hessian(found, clip_local_energies(local_energies) if released else local_energies)
         if composition.model == "decision":
             return decision_metric(found)
         # The released quadratic model has E[D D^T] for the Fisher metric.
