@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,11 @@ from conftest import ROOT, repro
 
 from repro.errors import InputError, ReproError
 from repro.study import figures
+from repro.study.convergence import converged, fluctuation, steadier, summary
 from repro.study.curves import log_binned, settled
+from repro.study.panels import block_median
 from repro.study.profiles import configure
-from repro.study.store import RunSource, find_run, load_run
+from repro.study.store import Run, RunSource, find_run, load_run
 from repro.training.run import train
 
 NOTEBOOKS = figures.notebook_paths()
@@ -36,7 +40,8 @@ def test_notebooks_are_stripped_and_declare_typed_parameters(path):
     import papermill
 
     declared = papermill.inspect_notebook(str(path))
-    assert {"profile", "seed", "epochs", "stored", "trained", "fresh", "out"} <= set(declared)
+    assert {"epochs", "stored", "trained", "fresh", "out"} <= set(declared)
+    assert {"seed", "seeds"} & set(declared)
     assert all(entry["inferred_type_name"] in ("str", "int", "float", "bool") for entry in declared.values())
     text = "".join(document["cells"][0]["source"])
     assert "**Claim on the slide.**" in text
@@ -129,7 +134,7 @@ def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, messa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("F99",), "figure 'F99': unknown; known are F08, F11"),
+        (("F99",), "figure 'F99': unknown; known are F02, F05, F06, F08, F11, F12, F14"),
         (("F08", "-p", "seed=x"), "must be of type int"),
         (("F08", "-p", "seed"), "must be NAME=VALUE"),
         (("F08", "-p", "colour=red"), "unknown parameter 'colour'"),
@@ -199,6 +204,91 @@ def test_unfinished_and_missing_files_are_caught(store, tmp_path):
     with pytest.raises(InputError, match="has not ended"):
         load_run(run)
     assert find_run(run.parent, store[1]) is None
+
+
+def test_a_diverged_run_is_a_run_that_did_not_converge(tmp_path, capsys):
+    """It is made once, read again, and its curve ends where it did."""
+    small = {"walkers": 32, "sweeps": 2, "epochs": 10, "pretrain_epochs": 0, "learning_rate": 1e38}
+    config = configure(particles=2, v0=-10.0, profile="smoke", **small)
+    made = RunSource(tmp_path / "none", tmp_path / "trained").get(config)
+    again = RunSource(tmp_path / "none", tmp_path / "trained").get(config)
+    assert made.computed
+    assert not again.computed
+    assert not again.complete
+    assert len(again.curve) == again.result["epoch"] - 1
+    assert not converged(again, 1.0)
+    assert fluctuation(again, 1.0) == math.inf
+    assert "diverged in epoch" in capsys.readouterr().out
+
+
+def ended(energies, status="complete"):
+    """A finished run with the given energies."""
+    config = configure(particles=2, v0=0.0, epochs=len(energies))
+    curve = pd.DataFrame({"epoch": np.arange(1, len(energies) + 1), "energy": energies})
+    return Run(Path("run"), config, {"status": status}, curve, False)
+
+
+@pytest.mark.parametrize(
+    ("energies", "expected"),
+    [
+        ([5.0] * 95 + [2.01] * 5, True),
+        ([5.0] * 95 + [2.03] * 5, False),
+        ([5.0] * 95 + [1.97] * 5, False),
+        ([5.0] * 95 + [2.0, 2.0, 2.0, 2.0, 2.3], False),
+        ([2.0] * 90 + [5.0] * 5 + [2.0] * 5, True),
+    ],
+)
+def test_what_counts_as_converged(energies, expected):
+    """The last 5 % of the epochs: median within 1 %, nothing beyond 10 %."""
+    assert converged(ended(energies), 2.0) is expected
+    assert not converged(ended(energies, "diverged"), 2.0)
+
+
+def test_fluctuation_and_summary_by_hand():
+    energies = [3.0] * 80 + [2.0 + 0.01 * (-1) ** n for n in range(20)]
+    run = ended(energies)
+    assert fluctuation(run, 2.0) == pytest.approx(0.005)
+    row = summary([run], 2.0).iloc[0]
+    assert row["converged"]
+    assert row["within_1_percent_at"] == math.inf  # twenty good epochs do not bring a median over forty there
+    assert summary([ended(energies + [2.0] * 40)], 2.0).iloc[0]["within_1_percent_at"] == 101
+
+
+def test_who_is_steadier_by_hand():
+    table = pd.DataFrame(
+        {
+            "walkers": [8, 8, 8, 8],
+            "optimizer": ["ngd", "dgd", "ngd", "dgd"],
+            "seed": [0, 0, 1, 1],
+            "fluctuation": [0.5, 0.01, math.inf, 0.02],
+            "converged": [False, True, False, True],
+        }
+    )
+    (line,) = steadier(table, "ngd", "dgd")
+    assert line == (
+        "8 walkers: dgd fluctuates less in 2 of 2 seeds (ngd: 50.00%, diverged, 0 of 2 converged; "
+        "dgd: 1.00%, 2.00%, 2 of 2 converged)"
+    )
+    assert steadier(table, "ngd", "kfac") == []
+
+
+def test_block_medians_by_hand():
+    curve = pd.DataFrame({"epoch": [1, 2, 3, 4, 5], "energy": [1.0, 5.0, 3.0, 7.0, 9.0]})
+    blocks = block_median(curve, "energy", 3)
+    assert blocks["epoch"].tolist() == [3, 5]
+    assert blocks["energy"].tolist() == [3.0, 8.0]
+
+
+def test_the_comparisons_are_made_of_stored_runs(tmp_path):
+    """F02, F05, F06 and F14 read what they need; nothing is computed, and each says how its runs ended."""
+    done = repro("figures", "F02", "F05", "F06", "F14", "--out", str(tmp_path), timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" 0 computed") == 4
+    for name in ("F02", "F05", "F06", "F14"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 20_000
+    assert "converged" in done.stdout
+    listed = json.loads((tmp_path / "F06.json").read_text())["runs"]
+    assert len(listed) >= 7
 
 
 def test_fresh_ignores_what_is_stored(store, tmp_path, capsys):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from repro.references import known_energy
+from repro.study.convergence import converged
 from repro.study.profiles import configure
-from repro.study.store import load_run, project_path
+from repro.study.store import find_run, load_run, project_path
 from repro.training.run import train
 
 GOLDEN = Path(__file__).parent / "golden" / "adam-float64.csv"
@@ -72,6 +73,9 @@ def test_tier_c_stored_runs(path):
     """Every stored run verifies, is named after its configuration, and obeys the variational principle."""
     run = load_run(path)
     assert path.name == run.config.run_name
+    if not run.complete:
+        assert len(run.curve) == run.result["epoch"] - 1 < run.config.epochs
+        return
     assert len(run.curve) == run.config.epochs
     exact = known_energy(run.config.system)
     if exact is None:
@@ -80,6 +84,16 @@ def test_tier_c_stored_runs(path):
     assert result["energy"] > exact - 5 * result["energy_error"]
     if run.config.optimizer.name == "adam" and run.config.epochs >= 10000 and abs(run.config.system.v0) <= 10:
         assert result["energy"] < exact + 5 * result["energy_error"] + 0.005 * abs(exact)
+    if run.config.optimizer.name == "dgd":
+        assert converged(run, exact)
+        medians = run.curve["energy"].rolling(40).median()
+        assert (medians / exact - 1.0).abs().iloc[:350].min() < 0.01
+
+
+def test_dgd_reaches_one_percent_by_epoch_350_in_three_seeds_of_three():
+    """A = 2, V0 = -10, laptop profile: the runs are there, and each passes the test above."""
+    configs = [configure(particles=2, v0=-10.0, optimizer="dgd", seed=seed) for seed in range(3)]
+    assert all(find_run(project_path("paper_runs"), config) for config in configs)
 
 
 if __name__ == "__main__":

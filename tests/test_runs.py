@@ -226,12 +226,16 @@ def test_walker_chunk_is_kept_on_resuming(finished, tmp_path):
 
 def test_divergence_is_a_result(tmp_path):
     out = tmp_path / "diverged"
-    with pytest.raises(DivergedError, match="not finite at epoch"):
+    with pytest.raises(DivergedError, match="is not finite at training epoch"):
         train(tiny(learning_rate=1e38, pretrain_epochs=0), out)
     run = RunDirectory(out)
     result = run.read_result()
-    assert result["status"] == "diverged"
-    assert row_count(run.curve) < 30
+    assert (result["status"], result["phase"]) == ("diverged", "training")
+    # The curve holds every epoch before the bad one, and the checkpoint a state that can be looked at.
+    assert row_count(run.curve) == result["epoch"] - 1 < 30
+    assert "nan" not in run.curve.read_text()
+    with np.load(run.checkpoint) as archive:
+        assert all(np.isfinite(archive[name]).all() for name in archive.files if name != "header")
     with pytest.raises(DivergedError):
         train(tiny(learning_rate=1e38, pretrain_epochs=0), out, resume=True)
     done = repro(
@@ -252,6 +256,11 @@ def test_divergence_is_a_result(tmp_path):
         (("--hidden", "-5"), "hidden = -5: must be at least 1"),
         (("--particles", "65"), "raise --hidden to at least 65"),
         (("--optimizer", "sgd"), "choose one of adam"),
+        (("--optimizer", "dgd", "--protocol", "published"), "choose one of released, deck"),
+        (("--optimizer", "dgd", "--damping", "-1"), "damping = -1: must be positive"),
+        (("--optimizer", "ngd", "--minres-iterations", "0"), "minres_iterations = 0: must be at least 1"),
+        (("--optimizer", "kfac", "--minres-iterations", "9"), "has no effect on kfac"),
+        (("--optimizer", "adam", "--start", "aligned"), "has no effect on adam"),
         (("--device", "gpu"), "finds no GPU"),
         (("--device", "tpu"), "choose cpu or gpu"),
         (("--walker-chunk", "7"), "must divide"),

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from repro.config import RunConfig
-from repro.errors import InputError
+from repro.errors import DivergedError, InputError
 from repro.training.rundir import RunDirectory
 
 
@@ -38,17 +38,20 @@ class Run:
     curve: pd.DataFrame
     computed: bool
 
+    @property
+    def complete(self) -> bool:
+        """Whether it came to its end; the other finished runs diverged, and their curves end there."""
+        return bool(self.result["status"] == "complete")
+
 
 def load_run(path: Path, computed: bool = False) -> Run:
-    """Reads a finished run and verifies it.
+    """Reads a finished run, complete or diverged, and verifies it.
 
     Raises:
         InputError: if the run has not ended, or a file does not match the hash recorded when it did.
     """
     run = RunDirectory(path)
     config, result = run.read_config(), run.read_result()
-    if result["status"] != "complete":
-        raise InputError(f"{path}: {result.get('reason', result['status'])}")
     try:
         content = run.curve.read_bytes()
     except OSError as error:
@@ -97,10 +100,12 @@ class RunSource:
         found = next((path for root in roots if (path := find_run(root, config))), None)
         run = load_run(found) if found else self._train(config)
         result = run.result
+        outcome = f"{result['status']} in epoch {result.get('epoch')}"
+        if run.complete:
+            outcome = f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}"
         print(
-            f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: "
-            f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}, {result['device']['kind']}, "
-            f"revision {result['git_revision'][:12]}",
+            f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: {outcome}, "
+            f"{result['device']['kind']}, revision {result['git_revision'][:12]}",
             flush=True,
         )
         self.given.append(run)
@@ -115,5 +120,8 @@ class RunSource:
         configure_jax()
         out = self.trained / config.run_name
         print(f"training {out} (not stored)", flush=True)
-        train(config, out, resume=True, reporter=PlainReporter(known_energy(config.system)))
+        try:
+            train(config, out, resume=True, reporter=PlainReporter(known_energy(config.system)))
+        except DivergedError as error:
+            print(error, flush=True)  # a result like any other
         return load_run(out, computed=True)

@@ -9,6 +9,7 @@ import matplotlib as mpl
 
 # Okabe and Ito's palette, safe for colour-blind readers; ordered so that luminance differs as well.
 BLACK, BLUE, ORANGE, GREEN, GREY = "#000000", "#0072B2", "#E69F00", "#009E73", "#7f7f7f"
+VERMILION, SKY, PURPLE = "#D55E00", "#56B4E9", "#CC79A7"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Look:
 
 LOOKS = {
     "adam": Look("Adam", BLUE, "-", "o"),
+    "kfac": Look("KFAC", VERMILION, (0, (4, 1.5)), "v"),
+    "qn-kfac": Look("QN-KFAC", SKY, "-", "D"),
+    "qn-mr-kfac": Look("QN-MR-KFAC", PURPLE, (0, (6, 1.5, 1, 1.5)), "P"),
+    "ngd": Look("NGD", GREY, (0, (3, 1.2)), "X"),
+    "dgd": Look("DGD", GREEN, "-", "s"),
     "exact": Look("exact", BLACK, "-", ""),
     "ci": Look("CI, 20 modes", GREEN, (0, (5, 2)), "s"),
     "hf": Look("Hartree-Fock", ORANGE, (0, (1, 1.2)), "^"),
