@@ -21,9 +21,9 @@ from repro.errors import InputError
 from repro.optimizers import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies, local_energy
-from repro.sampling import initial_chain
+from repro.sampling import initial_chain, walk
 from repro.training.curve import CURVE_COLUMNS
-from repro.training.epoch import chunk_of_epochs, energy_gradient, training_epoch, walker_energies
+from repro.training.epoch import chunk_of_epochs, density, energy_gradient, training_epoch, walker_energies
 from repro.training.state import TRAINING_STREAM, TrainState
 
 PRESETS = {"kfac": kfac, "qn-kfac": qn_kfac, "qn-mr-kfac": qn_mr_kfac, "ngd": ngd, "dgd": dgd}
@@ -332,3 +332,21 @@ def test_bad_options_get_one_clear_line(name, options, told):
         optimizer_config(name, **options)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_judged_step_is_walked_on_its_new_parameters_and_the_chains_go_on_from_there():
+    """Epoch 0 is judged, epoch 1 is not: two walks and one."""
+    psi, params = random_state(2, hidden=4)
+    optimizer = ngd(psi)
+    chain = initial_chain(jax.random.key(5), 32, 2, "float64")
+    state = TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
+    epoch = jax.jit(training_epoch(psi, optimizer, 4, 32))
+    for number in range(2):
+        key = jax.random.key(number)
+        following, _ = epoch(state, key, SYSTEM)
+        expected = walk(density(psi, state.params), state.chain, key, 4)[0]
+        if number == 0:
+            expected = walk(density(psi, following.params), expected, jax.random.fold_in(key, 4), 4)[0]
+        np.testing.assert_allclose(following.chain.walkers, expected.walkers, rtol=1e-9)
+        np.testing.assert_allclose(following.chain.width, expected.width, rtol=1e-9)
+        state = following
