@@ -345,6 +345,8 @@ def train(
         DivergedError: if the optimisation left the finite numbers; the result says so too.
     """
     reporter = reporter or Silent()
+    if not (math.isfinite(checkpoint_seconds) and checkpoint_seconds >= 0):
+        raise InputError(f"checkpoint_seconds = {checkpoint_seconds}: must be finite and not negative")
     chosen = environment.select_device(device)
     chunk_size = resolve_walker_chunk(config, walker_chunk)
     donor = None if pretrained is None else _donor(config, Path(pretrained))
