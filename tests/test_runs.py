@@ -49,7 +49,7 @@ def finished(tmp_path_factory):
 def test_contents_of_a_run_directory(finished):
     run, result = finished
     assert {entry.name for entry in run.path.iterdir()} == {
-        ".lock", "config.json", "curve.csv", "pretraining.csv", "checkpoint.npz", "result.json",
+        ".lock", "config.json", "curve.csv", "pretraining.csv", "checkpoint.npz", "pretrained.npz", "result.json",
     }  # fmt: skip
     assert run.read_config() == tiny()
     rows = list(csv.DictReader(run.curve.read_text().splitlines()))

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from repro.ansatz import slater_wavefunction
+from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
 from repro.sampling import initial_chain
 from repro.training.epoch import chunk_of_epochs, pretraining_epoch, training_epoch
@@ -23,7 +24,7 @@ WALKERS, SWEEPS, CAPACITY = 64, 3, 8
 
 def pieces(dtype="float64", particles=2):
     wavefunction = slater_wavefunction(particles, hidden=8, dtype=dtype)
-    optimizer = optax.adam(1e-3)
+    optimizer = from_optax(optax.adam(1e-3))
 
     def start(seed):
         params = wavefunction.init(stream_key(seed, 0))
@@ -104,7 +105,7 @@ def test_metrics_describe_the_walkers(x64):
 def test_pretraining_finds_the_oscillator():
     """After the fit the orbitals are close to the first two oscillator functions, and so is the energy to A^2/2."""
     wavefunction = slater_wavefunction(2, hidden=16)
-    optimizer = optax.adam(5e-3)
+    optimizer = from_optax(optax.adam(5e-3))
     params = wavefunction.init(jax.random.key(0))
     state = TrainState(
         params, optimizer.init(params), initial_chain(jax.random.key(1), 256, 2, "float32"), jnp.zeros((), jnp.int32)
