@@ -146,7 +146,7 @@ def second_order(
     def model_of(found: Derivatives, local_energies: Array) -> Curvature:
         if composition.model == "quasi-hessian":
             # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
-            # Unclipped, single walkers make the model so indefinite that most runs diverge.
+            # Unclipped, single walkers can make the model so indefinite that runs diverge.
             return quasi_hessian(found, clip_local_energies(local_energies) if released else local_energies)
         if composition.model == "decision":
             return decision_metric(found)
