@@ -21,7 +21,6 @@ PROTOCOLS = ("released", "deck")
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
-WIDEST_JET = 2**23
 
 
 def _integer(name: str, value: object, least: int, most: int | None = None) -> None:
@@ -483,27 +482,3 @@ def differences(stored: RunConfig, wanted: RunConfig) -> list[str]:
 
     old, new = flat(stored.to_dict()), flat(wanted.to_dict())
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
-
-
-def resolve_walker_chunk(config: RunConfig, wanted: int | None = None) -> int:
-    """How many walkers to differentiate at once.
-
-    Args:
-        config: the run.
-        wanted: a choice to check, or None for the largest divisor of the number of walkers whose widest jet, (A + 2)
-            A H numbers a walker, stays within :data:`WIDEST_JET` numbers.
-
-    Raises:
-        InputError: if ``wanted`` does not divide the number of walkers.
-    """
-    walkers, particles = config.sampling.walkers, config.system.particles
-    if wanted is None:
-        most = max(1, WIDEST_JET // ((particles + 2) * particles * config.ansatz.hidden))
-        return next(chunk for chunk in range(min(walkers, most), 0, -1) if walkers % chunk == 0)
-    _integer("walker_chunk", wanted, 1)
-    if walkers % wanted:
-        raise InputError(
-            f"walker_chunk = {wanted}: must divide the number of walkers, {walkers}; leave it out for a value chosen "
-            "from the memory needed"
-        )
-    return wanted

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # Programs are compiled once in a test session, also those of the processes it starts (a parallel session's workers
@@ -23,9 +24,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 import jax
 import pytest
+from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import Wavefunction, slater_wavefunction
 from repro.ansatz.trial import Params
+from repro.physics.hamiltonian import System
+from repro.physics.local_energy import local_energy
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +56,30 @@ def random_state(
         for module, values in params.items()
     }
     return wavefunction, scaled
+
+
+def single_walker_derivatives(psi: Wavefunction, params: Params, system: System) -> Callable[..., tuple[Array, ...]]:
+    """Derivatives of single walkers by brute force, one walker after another.
+
+    Returns:
+        A compiled function of the parameters, flattened in the order of the state's blocks ``(P,)``, and of walkers
+        ``(W, A)``: d ln|psi| / d theta ``(W, P)``, its derivatives in the positions ``(W, A, P)``, E_L ``(W,)``, and
+        dE_L / d theta ``(W, P)``.
+    """
+    unravel = ravel_pytree(psi.structure.split(params))[1]
+
+    def rows(theta: Array, walker: Array) -> tuple[Array, ...]:
+        def log_psi(t: Array, y: Array) -> Array:
+            return psi.log_psi(psi.structure.join(unravel(t)), y[None])[0]
+
+        def energy(t: Array) -> Array:
+            ratio = psi.laplacian_ratio(psi.structure.join(unravel(t)), walker[None])
+            return local_energy(ratio, walker[None], system)[0]
+
+        score, mixed = jax.grad(log_psi), jax.jacfwd(jax.grad(log_psi), 1)
+        return score(theta, walker), mixed(theta, walker).T, *jax.value_and_grad(energy)(theta)
+
+    return jax.jit(jax.vmap(rows, (None, 0)))
 
 
 def repro(*arguments: str, timeout: float = 300.0, **environment: str) -> subprocess.CompletedProcess[str]:

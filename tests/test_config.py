@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.config import RunConfig, differences, resolve_walker_chunk
+from repro.chunks import resolve_walker_chunk
+from repro.config import RunConfig, differences
 from repro.errors import InputError
 from repro.study.profiles import PROFILES, configure
 
@@ -126,5 +127,5 @@ def test_chosen_walker_chunk_divides_and_bounds(particles, walkers):
 
 
 def test_walker_chunk_must_divide():
-    with pytest.raises(InputError, match="must divide"):
+    with pytest.raises(InputError, match="divide the number of walkers, 10"):
         resolve_walker_chunk(configure(particles=2, v0=1.0, walkers=10), 3)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_state
+from conftest import random_state, single_walker_derivatives
 from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import slater_wavefunction, trial_state
@@ -47,20 +47,9 @@ def case(particles: int, determinants: int):
 def dense(particles: int, determinants: int) -> Dense:
     """Every matrix from derivatives of single walkers' ln|psi| and local energies."""
     psi, params, x = case(particles, determinants)
-    flat, unravel = ravel_pytree(psi.structure.split(params))
-
-    def rows(theta, walker):
-        def log_psi(t, y):
-            return psi.log_psi(psi.structure.join(unravel(t)), y[None])[0]
-
-        def energy(t):
-            ratio = psi.laplacian_ratio(psi.structure.join(unravel(t)), walker[None])
-            return local_energy(ratio, walker[None], SYSTEM)[0]
-
-        value, slope = jax.value_and_grad(energy)(theta)
-        return jax.grad(log_psi)(theta, walker), jax.jacfwd(jax.grad(log_psi, 1))(theta, walker), value, slope
-
-    scores, mixed, energies, slopes = (np.asarray(part) for part in jax.jit(jax.vmap(rows, (None, 0)))(flat, x))
+    flat = ravel_pytree(psi.structure.split(params))[0]
+    found = single_walker_derivatives(psi, params, SYSTEM)(flat, x)
+    scores, mixed, energies, slopes = (np.asarray(part) for part in found)
     centred, slopes = scores - scores.mean(0), slopes - slopes.mean(0)
     weighted = centred.T * (energies - energies.mean())
     cross = 2.0 * slopes.T @ centred

@@ -17,7 +17,7 @@ from repro.runtime import DETERMINISTIC_GPU, configure_jax
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "config", "physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training"),
+    *("errors", "config", "chunks", "physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training"),
     *("references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
 CORE = ("physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import random_state
+from conftest import random_state, single_walker_derivatives
 from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import trial_state
@@ -20,7 +20,7 @@ from repro.curvature.blocks import Partition
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
 from repro.physics.hamiltonian import System
-from repro.physics.local_energy import clip_local_energies, local_energy
+from repro.physics.local_energy import clip_local_energies
 from repro.sampling import initial_chain, walk
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, training_epoch, walker_energies
@@ -43,22 +43,8 @@ def situation():
 
 @cache
 def derivative_rows():
-    """D, d_k D and dE_L / d theta of single walkers: parameters in the blocks' order, flattened."""
     psi, params, *_ = situation()
-    unravel = ravel_pytree(psi.structure.split(params))[1]
-
-    def rows(theta, walker):
-        def log_psi(t, y):
-            return psi.log_psi(psi.structure.join(unravel(t)), y[None])[0]
-
-        def energy(t):
-            ratio = psi.laplacian_ratio(psi.structure.join(unravel(t)), walker[None])
-            return local_energy(ratio, walker[None], SYSTEM)[0]
-
-        slopes = jax.grad(log_psi, 1)
-        return jax.grad(log_psi)(theta, walker), jax.jacfwd(slopes)(theta, walker), jax.grad(energy)(theta)
-
-    return jax.jit(jax.vmap(rows, (None, 0)))
+    return single_walker_derivatives(psi, params, SYSTEM)
 
 
 class DenseStep:
@@ -77,7 +63,7 @@ class DenseStep:
         previous = np.zeros_like(g) if self.previous is None else self.previous
         ends = np.cumsum([0, *(block.size for block in blocks)])
 
-        d, mixed, slopes = (np.asarray(part) for part in derivative_rows()(flat, x))
+        d, mixed, _, slopes = (np.asarray(part) for part in derivative_rows()(flat, x))
         count = len(d)
         centred, energies = d - d.mean(0), np.asarray(energies)
         exact_fisher = 4 * centred.T @ centred / count

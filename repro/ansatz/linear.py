@@ -32,11 +32,6 @@ class LinearLayer(NamedTuple):
     shared: Array
     sensitivity: Array
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of V."""
-        return self.own.shape[-1] + self.shared.shape[-1], self.sensitivity.shape[-1]
-
 
 class LinearTangents(NamedTuple):
     """Derivatives of a :class:`LinearLayer` in the K = A positions.

@@ -42,8 +42,13 @@ def partition(psi: TrialState, params: Any) -> Partition:
 
 
 def inner(v: Blocks, w: Blocks) -> Array:
-    """V . w over all blocks."""
+    """Inner product of v and w over all blocks."""
     return sum((jnp.vdot(a, b) for a, b in zip(v, w, strict=True)), start=jnp.zeros((), v[0].dtype))
+
+
+def replaced(blocks: Blocks, index: int, value: Array) -> Blocks:
+    """The blocks with another one in one place."""
+    return (*blocks[:index], value, *blocks[index + 1 :])
 
 
 def combine(weights: Array, vectors: tuple[Blocks, ...]) -> Blocks:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.linear import LinearLayer
 from repro.ansatz.trial import TrialState
+from repro.chunks import map_walkers
 from repro.curvature.blocks import Partition, partition
 from repro.curvature.generic import GenericJacobian, score_function, slope_function
 from repro.curvature.jacobian import Jacobian
@@ -62,21 +60,9 @@ def derivatives(psi: TrialState, params: Any, x: Array, chunk: int, mixed: bool)
         if mixed:
             slopes = GenericJacobian(slope_function(psi.log_psi), params, x, parts, chunk)
     elif mixed:
-        layers, tangents = _joined(lambda y: structure.tangents(params, y), x, chunk)
+        layers, tangents = map_walkers(lambda y: structure.tangents(params, y), x, chunk, axis=-2)
         scores, slopes = Scores(layers), MixedDerivatives(layers, tangents)
     else:
-        layers = _joined(lambda y: structure.layers(params, y), x, chunk)
+        layers = map_walkers(lambda y: structure.layers(params, y), x, chunk, axis=-2)
         scores = Scores(layers)
     return Derivatives(psi, params, x, chunk, parts, scores, slopes, layers)
-
-
-def _joined(function: Callable[[Array], Any], x: Array, chunk: int) -> Any:
-    """``function(x)`` for arrays whose last axis but one are the walkers, some walkers at a time."""
-    if chunk == x.shape[0]:
-        return function(x)
-
-    def join(stacked: Array) -> Array:
-        moved = jnp.moveaxis(stacked, 0, -3)
-        return moved.reshape(*moved.shape[:-3], x.shape[0], moved.shape[-1])
-
-    return jax.tree.map(join, jax.lax.map(function, x.reshape(-1, chunk, x.shape[1])))

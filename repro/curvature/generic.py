@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.trial import Blocks
-from repro.curvature.blocks import Partition
+from repro.chunks import largest_divisor, map_walkers, sum_walkers
+from repro.curvature.blocks import Partition, replaced
 
 PerWalker = Callable[[Any, Array], Array]
 """(params, walkers (W, A)) -> numbers (N, W)."""
@@ -25,10 +25,7 @@ DIAGONAL_WALKERS = 32
 
 def in_chunks(function: Callable[[Array], Array], x: Array, chunk: int) -> Array:
     """``function(x)``, ``(W, A)`` to ``(N, W)``, computed and differentiated ``chunk`` walkers at a time."""
-    if chunk == x.shape[0]:
-        return function(x)
-    parts = jax.lax.map(jax.checkpoint(function), x.reshape(-1, chunk, x.shape[1]))
-    return jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], -1)
+    return map_walkers(function if chunk == x.shape[0] else jax.checkpoint(function), x, chunk)
 
 
 class GenericJacobian:
@@ -42,16 +39,15 @@ class GenericJacobian:
         for index, block in enumerate(values):
 
             def of_block(value: Array, index: int = index) -> Array:
-                return in_chunks(lambda y: function(self._replaced(index, value), y), x, chunk)
+                return in_chunks(lambda y: function(self._with(index, value), y), x, chunk)
 
             numbers, push = jax.linearize(of_block, block)
             self.shape = numbers.shape
             self._pushes.append(push)
             self._pulls.append(jax.linear_transpose(push, block))
 
-    def _replaced(self, index: int, value: Array) -> Any:
-        blocks: Blocks = (*self._values[:index], value, *self._values[index + 1 :])
-        return self._parts.join(blocks)
+    def _with(self, index: int, value: Array) -> Any:
+        return self._parts.join(replaced(self._values, index, value))
 
     def push(self, index: int, block: Array) -> Array:
         """J v for a v that is zero outside of this block; shape ``(N, W)``."""
@@ -65,7 +61,7 @@ class GenericJacobian:
         """Squared entries of J, from explicit rows of a few walkers at a time."""
 
         def of_walker(walker: Array) -> Array:
-            rows = jax.jacrev(lambda value: self._function(self._replaced(index, value), walker[None])[:, 0])
+            rows = jax.jacrev(lambda value: self._function(self._with(index, value), walker[None])[:, 0])
             return jnp.sum(rows(self._values[index]) ** 2, axis=0)
 
         return sum_over_walkers(of_walker, self._x) / self._x.shape[0]
@@ -73,17 +69,11 @@ class GenericJacobian:
 
 def sum_over_walkers(function: Callable[..., Any], *arguments: Array) -> Any:
     """Sum of ``function(*one walker's arguments)``, a few walkers at a time; each argument has a leading axis W."""
-    walkers = arguments[0].shape[0]
-    chunk = next(size for size in range(min(walkers, DIAGONAL_WALKERS), 0, -1) if walkers % size == 0)
 
-    def add(total: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
-        values = jax.vmap(function)(*part)
-        return jax.tree.map(lambda t, v: t + jnp.sum(v, axis=0), total, values), None
+    def of_chunk(*part: Array) -> Any:
+        return jax.tree.map(lambda values: jnp.sum(values, axis=0), jax.vmap(function)(*part))
 
-    parts = tuple(argument.reshape(-1, chunk, *argument.shape[1:]) for argument in arguments)
-    shapes = jax.eval_shape(function, *(argument[0] for argument in arguments))
-    start = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    return jax.lax.scan(add, start, parts)[0]
+    return sum_walkers(of_chunk, largest_divisor(arguments[0].shape[0], DIAGONAL_WALKERS), *arguments)
 
 
 def score_function(log_psi: Callable[[Any, Array], Array]) -> PerWalker:

@@ -33,6 +33,11 @@ class Jacobian(Protocol):
         """Squared entries of J, summed over outputs and averaged over walkers; of the shape of the block."""
 
 
+def centred(values: Array) -> Array:
+    """Less the mean over the walkers, the last axis."""
+    return values - jnp.mean(values, axis=-1, keepdims=True)
+
+
 class CentredScores:
     """Scores less their mean over the walkers, D - E[D]."""
 
@@ -42,18 +47,14 @@ class CentredScores:
 
     def push(self, index: int, block: Array) -> Array:
         """D v - E[D v], shape ``(1, W)``."""
-        return _centred(self.scores.push(index, block))
+        return centred(self.scores.push(index, block))
 
     def pull(self, index: int, weights: Array) -> Array:
         """(D - E[D])^T r = D^T (r - mean r)."""
-        return self.scores.pull(index, _centred(weights))
+        return self.scores.pull(index, centred(weights))
 
     def squares(self, index: int) -> Array:
         """E[D^2] - E[D]^2, kept from rounding to less than nothing."""
         squares = self.scores.squares(index)
         mean = self.scores.pull(index, jnp.full(self.shape, 1.0 / self.shape[1], squares.dtype))
         return jnp.maximum(squares - mean**2, 0.0)
-
-
-def _centred(values: Array) -> Array:
-    return values - jnp.mean(values, axis=-1, keepdims=True)

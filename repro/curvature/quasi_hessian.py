@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.trial import Blocks
+from repro.curvature.blocks import replaced
 from repro.curvature.derivatives import Derivatives
 from repro.curvature.generic import in_chunks, sum_over_walkers
-from repro.curvature.jacobian import CentredScores
+from repro.curvature.jacobian import CentredScores, centred
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class QuasiHessian:
 
             return jax.vmap(along)(*(jnp.stack(parts) for parts in zip(*vectors, strict=True)))
 
-        return _centred(in_chunks(pushes, self.derivatives.x, self.derivatives.chunk))
+        return centred(in_chunks(pushes, self.derivatives.x, self.derivatives.chunk))
 
     def _energy_pull(self, weights: Array) -> Blocks:
         """(dE_L/d theta)^T r, centred."""
         here, x, chunk = self._here(), self.derivatives.x, self.derivatives.chunk
         values, pull = jax.vjp(lambda *blocks: in_chunks(lambda y: self._kinetic(blocks, y), x, chunk), *here)
-        return pull(_centred(weights).reshape(values.shape))
+        return pull(centred(weights).reshape(values.shape))
 
     def _scores(self, v: Blocks) -> Array:
         scores = CentredScores(self.derivatives.scores)
@@ -76,8 +77,8 @@ class QuasiHessian:
 
     def block_matvec(self, index: int, block: Array) -> Array:
         """The diagonal block of one layer, times that layer's part of a vector."""
-        padded = tuple(block if i == index else jnp.zeros_like(part) for i, part in enumerate(self._here()))
-        return self.matvec(padded)[index]
+        nothing = tuple(jnp.zeros_like(part) for part in self._here())
+        return self.matvec(replaced(nothing, index, block))[index]
 
     def block_diagonal(self, v: Blocks) -> Blocks:
         """H_Q without what couples different layers, times v."""
@@ -95,14 +96,11 @@ class QuasiHessian:
         walkers = x.shape[0]
 
         def rows(walker: Array) -> tuple[Array, Array]:
-            def replaced(value: Array) -> Blocks:
-                return (*here[:index], value, *here[index + 1 :])
-
             def log_psi(value: Array) -> Array:
-                joined = self.derivatives.parts.join(replaced(value))
+                joined = self.derivatives.parts.join(replaced(here, index, value))
                 return self.derivatives.psi.log_psi(joined, walker[None])[0]
 
-            energy = jax.grad(lambda value: self._kinetic(replaced(value), walker[None])[0, 0])
+            energy = jax.grad(lambda value: self._kinetic(replaced(here, index, value), walker[None])[0, 0])
             return jax.grad(log_psi)(here[index]), energy(here[index])
 
         score, energy = (total / walkers for total in sum_over_walkers(rows, x))
@@ -122,10 +120,6 @@ class QuasiHessian:
     def quadratic(self, v: Blocks, w: Blocks) -> Array:
         """v^T H_Q w."""
         return self.gram((v, w))[0, 1]
-
-
-def _centred(values: Array) -> Array:
-    return values - jnp.mean(values, axis=-1, keepdims=True)
 
 
 def quasi_hessian(derivatives: Derivatives, local_energies: Array) -> QuasiHessian:

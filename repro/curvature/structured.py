@@ -17,11 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.linear import LinearLayer, LinearTangents
+from repro.chunks import largest_divisor, sum_walkers
 
 ROW_WALKERS = 32
 
@@ -151,18 +151,10 @@ def _sum_of_squares(rows: Callable[..., Array], *arguments: Array) -> Array:
     Multiplying the square out over pairs of particles would need no rows, but its terms grow as 1/d^4 at a distance d
     from a node and cancel: single precision does not survive it.
     """
-    walkers = arguments[0].shape[-2]
-    chunk = next(size for size in range(min(walkers, ROW_WALKERS), 0, -1) if walkers % size == 0)
 
-    def split(values: Array) -> Array:
-        parts = values.reshape(*values.shape[:-2], walkers // chunk, chunk, values.shape[-1])
-        return jnp.moveaxis(parts, -3, 0)
-
-    def square(part: tuple[Array, ...]) -> Array:
+    def square(*part: Array) -> Array:
         found = rows(*part)
         return jnp.sum(found * found, axis=tuple(range(found.ndim - 2)))
 
-    parts = tuple(split(values) for values in arguments)
-    shape = jax.eval_shape(square, tuple(values[0] for values in parts))
-    start = jnp.zeros(shape.shape, shape.dtype)
-    return jax.lax.scan(lambda total, part: (total + square(part), None), start, parts)[0]
+    chunk = largest_divisor(arguments[0].shape[-2], ROW_WALKERS)
+    return sum_walkers(square, chunk, *arguments, axis=-2)

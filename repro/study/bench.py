@@ -18,10 +18,11 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import TrialState
-from repro.config import OPTIMIZERS, resolve_walker_chunk
+from repro.chunks import resolve_walker_chunk
+from repro.config import OPTIMIZERS, SecondOrderConfig, optimizer_config
 from repro.curvature.blocks import partition
 from repro.errors import InputError, ReproError
-from repro.optimizers import Optimizer, build_optimizer, dgd
+from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
 from repro.study.profiles import configure
@@ -37,7 +38,11 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
 
     The same steps as :func:`repro.optimizers.dgd` in the released protocol, from matrices that exist.
     """
-    base = dgd(psi, **options)
+    config = optimizer_config("dgd", **options)
+    assert isinstance(config, SecondOrderConfig)
+    assert config.minres
+    assert config.start
+    base, solver, decay = build_optimizer(config, psi), config.minres, config.start.decay
 
     def update(grads: Any, state: Any, params: Any, *, walkers: Array, **_: Any) -> tuple[Any, Any]:
         parts = partition(psi, params)
@@ -47,9 +52,7 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
         def slopes(theta: Array, x: Array) -> Array:
             return jax.grad(lambda y: psi.log_psi(parts.join(unravel(theta)), y[None])[0])(x)
 
-        chunk = next(size for size in range(min(ROWS, walkers.shape[0]), 0, -1) if walkers.shape[0] % size == 0)
-        pieces = walkers.reshape(-1, chunk, walkers.shape[1])
-        rows = jax.lax.map(jax.vmap(lambda x: jax.jacrev(slopes)(flat, x)), pieces).reshape(-1, flat.size)
+        rows = jax.lax.map(lambda x: jax.jacrev(slopes)(flat, x), walkers, batch_size=ROWS).reshape(-1, flat.size)
         g, previous = ravel_pytree(parts.split(grads))[0], ravel_pytree(state.previous)[0]
         damping, count = state.damping, walkers.shape[0]
         deltas, begin = [], 0
@@ -57,14 +60,14 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
             own = slice(begin, begin + block.size)
             begin += block.size
             matrix = rows[:, own].T @ rows[:, own] / count
-            diagonal = (jnp.diagonal(matrix) + 1e-2) ** 0.75
+            diagonal = (jnp.diagonal(matrix) + solver.preconditioner_shift) ** solver.preconditioner_power
             solution = minres(
                 lambda v, matrix=matrix: matrix @ v,  # type: ignore[misc]
                 g[own],
-                x0=0.95 * previous[own],
+                x0=decay * previous[own],
                 shift=damping,
                 preconditioner=lambda v, diagonal=diagonal: v / diagonal,  # type: ignore[misc]
-                iterations=50,
+                iterations=solver.iterations,
                 shifted_start=False,
             )
             deltas.append(solution.x)
@@ -80,9 +83,7 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
     return Optimizer(base.init, update, base.report, base.trial)
 
 
-def measure(
-    optimizer: str, particles: int, walkers: int, sweeps: int, epochs: int, determinants: int = 1
-) -> dict[str, Any]:
+def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: int) -> dict[str, Any]:
     """Compiles and times one optimiser in this process.
 
     Args:
@@ -91,15 +92,12 @@ def measure(
         walkers: W.
         sweeps: between two epochs.
         epochs: how many are timed; the baseline's are a fifth of them, at least one.
-        determinants: D.
 
     Returns:
         Seconds of compilation and per epoch, and the process' peak memory in GB.
     """
     name = "dgd" if optimizer == BASELINE else optimizer
-    config = configure(
-        particles=particles, v0=-10.0, optimizer=name, walkers=walkers, sweeps=sweeps, determinants=determinants
-    )
+    config = configure(particles=particles, v0=-10.0, optimizer=name, walkers=walkers, sweeps=sweeps)
     jax.config.update("jax_enable_compilation_cache", False)
     model = build_model(config, resolve_walker_chunk(config))
     phase = next(phase for phase in model.phases if phase.name == TRAINING)
@@ -109,7 +107,7 @@ def measure(
     state = model.enter(phase, jax.jit(model.initial_state)())
     count = max(1, epochs // 5) if optimizer == BASELINE else epochs
     begin = time.perf_counter()
-    chunk = jax.jit(chunk_of_epochs(epoch, phase.stream, max(count, 1)))
+    chunk = jax.jit(chunk_of_epochs(epoch, phase.stream, count))
     compiled = chunk.lower(state, model.seed, model.system, jnp.int32(1)).compile()
     compilation = time.perf_counter() - begin
     state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(1)))

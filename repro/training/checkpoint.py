@@ -60,34 +60,44 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: truncated or damaged checkpoint ({error}); start anew with --overwrite") from error
 
 
-def load_header(path: Path) -> Header:
-    """The header alone.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read.
+
+    Attributes:
+        path: of its file.
+        header: what it says of itself.
+        arrays: the state's leaves by name.
+    """
+
+    path: Path
+    header: Header
+    arrays: dict[str, np.ndarray]
+
+    def state(self, template: TrainState) -> TrainState:
+        """The state, checked against the shapes and types of ``template`` (arrays or ``jax.ShapeDtypeStruct``).
+
+        Raises:
+            InputError: if the file holds another state.
+        """
+        leaves = []
+        for name, like in _named_leaves(template):
+            stored = self.arrays.get(name)
+            if stored is None or stored.shape != like.shape or stored.dtype != like.dtype:
+                found = "nothing" if stored is None else f"{stored.dtype}{list(stored.shape)}"
+                raise InputError(f"{self.path}: {name} should be {like.dtype}{list(like.shape)}, found {found}")
+            leaves.append(jax.numpy.asarray(stored))
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint.
 
     Raises:
         InputError: if the file is missing, truncated or no checkpoint.
     """
-    return _header(path, _read(path))
-
-
-def _header(path: Path, arrays: dict[str, np.ndarray]) -> Header:
+    arrays = _read(path)
     try:
-        return Header(**json.loads(arrays[HEADER].tobytes()))
+        return Checkpoint(path, Header(**json.loads(arrays[HEADER].tobytes())), arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a checkpoint of this package ({error!r})") from error
-
-
-def load_checkpoint(path: Path, template: TrainState) -> TrainState:
-    """The state, checked against the shapes and types of ``template`` (arrays or ``jax.ShapeDtypeStruct``).
-
-    Raises:
-        InputError: if the file is missing, truncated, or holds another state.
-    """
-    arrays = _read(path)
-    leaves = []
-    for name, like in _named_leaves(template):
-        stored = arrays.get(name)
-        if stored is None or stored.shape != like.shape or stored.dtype != like.dtype:
-            found = "nothing" if stored is None else f"{stored.dtype}{list(stored.shape)}"
-            raise InputError(f"{path}: {name} should be {like.dtype}{list(like.shape)}, found {found}")
-        leaves.append(jax.numpy.asarray(stored))
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)

@@ -12,6 +12,7 @@ from jax import Array
 
 from repro.ansatz.trial import Params, TrialState
 from repro.ansatz.wavefunction import Wavefunction
+from repro.chunks import map_walkers, sum_walkers
 from repro.optimizers import Optimizer
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies, local_energy
@@ -31,16 +32,9 @@ def density(psi: TrialState, params: Params) -> LogDensity:
     return lambda x: 2.0 * psi.log_psi(params, x)
 
 
-def over_walkers(function: Callable[[Array], Array], x: Array, chunk: int) -> Array:
-    """``function(x)`` for walkers ``(W, A)``, evaluated ``chunk`` walkers at a time to bound the memory."""
-    if chunk == x.shape[0]:
-        return function(x)
-    return jax.lax.map(function, x.reshape(-1, chunk, x.shape[1])).reshape(-1)
-
-
 def walker_energies(psi: TrialState, params: Params, x: Array, system: System, chunk: int) -> Array:
     """Local energies of walkers ``(W, A)``, shape ``(W,)``."""
-    return over_walkers(lambda y: local_energy(psi.laplacian_ratio(params, y), y, system), x, chunk)
+    return map_walkers(lambda y: local_energy(psi.laplacian_ratio(params, y), y, system), x, chunk)
 
 
 def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, chunk: int) -> Params:
@@ -61,17 +55,10 @@ def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, 
     """
     weights = 2.0 * (energies - jnp.mean(energies)) / energies.shape[0]
 
-    def weighted(p: Params, y: Array, w: Array) -> Array:
-        return jnp.sum(w * psi.log_psi(p, y))
+    def gradient(y: Array, w: Array) -> Params:
+        return jax.grad(lambda p: jnp.sum(w * psi.log_psi(p, y)))(params)
 
-    if chunk == x.shape[0]:
-        return jax.grad(weighted)(params, x, weights)
-
-    def add(total: Params, part: tuple[Array, Array]) -> tuple[Params, None]:
-        return jax.tree.map(jnp.add, total, jax.grad(weighted)(params, *part)), None
-
-    parts = (x.reshape(-1, chunk, x.shape[1]), weights.reshape(-1, chunk))
-    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)[0]
+    return sum_walkers(gradient, chunk, x, weights)
 
 
 def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_chunk: int) -> Epoch:

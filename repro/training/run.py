@@ -20,14 +20,15 @@ import numpy as np
 import optax
 
 from repro.ansatz import Wavefunction, slater_wavefunction
-from repro.config import RunConfig, differences, resolve_walker_chunk
+from repro.chunks import resolve_walker_chunk
+from repro.config import RunConfig, differences
 from repro.errors import DivergedError, InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
 from repro.sampling.metropolis import initial_chain, walk
 from repro.training import environment
-from repro.training.checkpoint import Header, load_checkpoint, load_header, save_checkpoint
+from repro.training.checkpoint import Header, load_checkpoint, save_checkpoint
 from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS, Table
 from repro.training.epoch import (
     Chunk,
@@ -270,7 +271,8 @@ def sample_energies(model: _Model, state: TrainState, reporter: Reporter) -> np.
 
 
 def _load(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tuple[_Model, Phase, TrainState]:
-    header = load_header(run.checkpoint)
+    checkpoint = load_checkpoint(run.checkpoint)
+    header = checkpoint.header
     if walker_chunk not in (None, header.walker_chunk):
         raise InputError(
             f"walker_chunk = {walker_chunk}: the run was begun with {header.walker_chunk}; leave --walker-chunk out"
@@ -285,7 +287,7 @@ def _load(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tup
     def template() -> TrainState:
         return model.enter(phase, model.initial_state())
 
-    return model, phase, load_checkpoint(run.checkpoint, jax.eval_shape(template))
+    return model, phase, checkpoint.state(jax.eval_shape(template))
 
 
 def _donor(config: RunConfig, path: Path) -> RunDirectory:
@@ -375,7 +377,7 @@ def train(
             model = build_model(config, chunk_size)
             current, state = model.phases[0], jax.jit(model.initial_state)()
             if donor is not None:
-                known_state = load_checkpoint(donor.pretrained, state._replace(opt_state=()))
+                known_state = load_checkpoint(donor.pretrained).state(state._replace(opt_state=()))
                 state = known_state._replace(opt_state=state.opt_state)
                 text = donor.pretraining.read_text()
                 epochs = config.pretraining.epochs

@@ -1,0 +1,95 @@
+"""Walkers a few at a time, so that memory is bounded by a chunk of them and not by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from repro.config import RunConfig
+from repro.errors import InputError
+
+WIDEST_JET = 2**23
+"""Numbers in the widest array that a chunk of walkers is differentiated with."""
+
+
+def largest_divisor(count: int, most: int) -> int:
+    """The largest divisor of ``count`` that is at most ``most``."""
+    return next(size for size in range(min(count, most), 0, -1) if count % size == 0)
+
+
+def resolve_walker_chunk(config: RunConfig, wanted: int | None = None) -> int:
+    """How many walkers to differentiate at once.
+
+    Args:
+        config: the run.
+        wanted: a choice to check, or None for the largest divisor of the number of walkers whose widest jet, (A + 2)
+            A H numbers a walker, stays within :data:`WIDEST_JET` numbers.
+
+    Raises:
+        InputError: if ``wanted`` does not divide the number of walkers.
+    """
+    walkers, particles = config.sampling.walkers, config.system.particles
+    if wanted is None:
+        return largest_divisor(walkers, max(1, WIDEST_JET // ((particles + 2) * particles * config.ansatz.hidden)))
+    if wanted < 1 or walkers % wanted:
+        raise InputError(
+            f"walker_chunk = {wanted}: must be at least 1 and divide the number of walkers, {walkers}; leave it out "
+            "for a value chosen from the memory needed"
+        )
+    return wanted
+
+
+def _split(values: Array, chunk: int, axis: int) -> Array:
+    """``(..., W, ...)`` to ``(W / chunk, ..., chunk, ...)``, the walkers on ``axis``."""
+    axis %= values.ndim
+    shape = values.shape
+    parts = shape[axis] // chunk
+    return jnp.moveaxis(values.reshape(*shape[:axis], parts, chunk, *shape[axis + 1 :]), axis, 0)
+
+
+def _join(parts: Array, axis: int) -> Array:
+    """Undoes :func:`_split`; ``axis``, counted from the end, is that of the walkers in a part."""
+    moved = jnp.moveaxis(parts, 0, axis - 1)
+    begin = moved.ndim + axis
+    walkers = moved.shape[begin - 1] * moved.shape[begin]  # no -1: another axis may be empty
+    return moved.reshape(*moved.shape[: begin - 1], walkers, *moved.shape[begin + 1 :])
+
+
+def map_walkers(function: Callable[[Array], Any], x: Array, chunk: int, axis: int = -1) -> Any:
+    """``function(x)`` for walkers ``(W, A)``, evaluated ``chunk`` walkers at a time.
+
+    Args:
+        function: walkers to arrays that hold the walkers on ``axis``.
+        x: walkers, shape ``(W, A)``.
+        chunk: a divisor of W.
+        axis: counted from the end, so negative.
+    """
+    if chunk == x.shape[0]:
+        return function(x)
+    return jax.tree.map(partial(_join, axis=axis), jax.lax.map(function, _split(x, chunk, 0)))
+
+
+def sum_walkers(function: Callable[..., Any], chunk: int, *arguments: Array, axis: int = 0) -> Any:
+    """Sum over chunks of ``function(*one chunk's arguments)``.
+
+    Args:
+        function: arrays of ``chunk`` walkers to arrays without walkers.
+        chunk: walkers at a time, a divisor of W.
+        arguments: arrays that hold the walkers on ``axis``.
+        axis: of the walkers.
+    """
+    if chunk == arguments[0].shape[axis]:
+        return function(*arguments)
+    parts = tuple(_split(argument, chunk, axis) for argument in arguments)
+    shapes = jax.eval_shape(function, *(part[0] for part in parts))
+    start = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    def add(total: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(*part)), None
+
+    return jax.lax.scan(add, start, parts)[0]
