@@ -21,6 +21,7 @@ help: ## this text
 	  'FIGURES="F08 F11"' 'which figures `make figures` makes; all of them when left out' \
 	  'FRESH=1' 'ignore the stored runs and train all that the figures need (about 2 hours)' \
 	  'LOCK=cuda' 'set up for an NVIDIA GPU instead of the CPU' \
+	  'LOCK=dmrg' 'set up with block2 as well, for `repro reference --method dmrg`' \
 	  'PYTHON=python3.12' 'the interpreter to set up with, 3.11 or later'
 
 # The stamp depends on the lock and on the build's own description: a second call installs nothing.
@@ -54,6 +55,8 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min,
 	  --group dev pyproject.toml --output-file requirements/cpu.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --group dev --extra cuda pyproject.toml --output-file requirements/cuda.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --group dev --extra dmrg pyproject.toml --output-file requirements/dmrg.lock
 
 clean: ## remove the environment and everything made; the stored runs stay
 	rm -rf $(VENV) output runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

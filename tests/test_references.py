@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +23,10 @@ from repro.references import known_energy, reference
 from repro.references.configuration_interaction import ci_energy, pair_interaction
 from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.quadrature import gauss_hermite
+from repro.references.stored import command_of, read_references
 from repro.references.two_body import two_body_energy
+from repro.study.cases import BETWEEN, PARTICLES, STRENGTHS
+from repro.study.reference_table import fill_table
 
 METHODS = ("exact", "ci", "hf")
 
@@ -155,7 +160,7 @@ def test_hartree_fock_against_direct_minimisation(particles, v0):
     random = np.random.default_rng(0)
     starts = [np.eye(modes, particles) + 0.3 * random.normal(size=(modes, particles)) for _ in range(4)]
     best = min(minimize(energy, start.ravel(), method="BFGS").fun for start in starts)
-    found, error = hartree_fock_energy(particles, v0, 0.5)
+    found, error, _ = hartree_fock_energy(particles, v0, 0.5)
     assert error < 1e-8
     assert found - 1e-9 <= best < found + 0.02 * max(1.0, abs(found))
 
@@ -180,11 +185,81 @@ def test_known_energy():
     assert known_energy(SystemConfig(2, -20.0, 0.001)) is None
 
 
+def test_dmrg_without_its_library_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyblock2.driver.core", None)
+    with pytest.raises(InputError, match="LOCK=dmrg"):
+        reference("dmrg", SystemConfig(3, 1.0))
+
+
+STRENGTHS_STORED = sorted((*STRENGTHS, *BETWEEN))
+
+
+def stored(method):
+    return {
+        (row.reference.particles, row.reference.v0): row for row in read_references() if row.reference.method == method
+    }
+
+
+@pytest.mark.parametrize("method", ["exact", "ci", "hf"])
+def test_the_stored_references_are_complete(method):
+    table = stored(method)
+    assert set(table) == set(itertools.product(PARTICLES, STRENGTHS_STORED))
+    for (particles, _), row in table.items():
+        found = row.reference
+        assert found.error <= {"exact": 1e-6 if particles <= 4 else 1e-5, "ci": 1e-8, "hf": 1e-8}[method], row
+        assert row.command == command_of(method, SystemConfig(particles, found.v0), found.modes)
+
+
+def test_the_stored_references_are_ordered_as_they_must_be():
+    """Exact below every upper bound; DMRG, where it was run, the same as exact within the errors of both."""
+    exact, truncated, mean_field, check = (stored(method) for method in ("exact", "ci", "hf", "dmrg"))
+    for case, row in exact.items():
+        slack = row.reference.error + 1e-9
+        assert row.reference.energy <= truncated[case].reference.energy + slack, case
+        assert row.reference.energy <= mean_field[case].reference.energy + slack, case
+    assert len(check) >= 20
+    for case, row in check.items():
+        assert row.reference.error < 2e-5, case
+        apart = abs(row.reference.energy - exact[case].reference.energy)
+        assert apart <= row.reference.error + exact[case].reference.error, case
+    for (particles, v0), published in {(2, -20.0): -2.4718, (4, -20.0): -13.6694, (5, -20.0): -20.3500}.items():
+        assert abs(exact[particles, v0].reference.energy - published) < 6e-5
+
+
+def test_a_random_stored_reference_comes_out_again():
+    quick = [row for row in read_references() if row.seconds < 15 and row.reference.method != "dmrg"]
+    assert len(quick) > 50
+    row = random.SystemRandom().choice(quick)
+    told = row.reference
+    again = reference(told.method, SystemConfig(told.particles, told.v0, told.sigma0), told.modes)
+    assert abs(again.energy - told.energy) <= told.error + again.error + 1e-9 * max(1.0, abs(told.energy)), row
+
+
+def test_the_table_grows_case_by_case_and_is_not_computed_twice(tmp_path):
+    path, notes = tmp_path / "table" / "energies.csv", []
+    fill_table(path, ["exact", "hf"], [2], [-5.0, 5.0], notes.append)
+    first = path.read_text()
+    assert len(read_references(path)) == 4
+    assert any("left" in note for note in notes)
+    notes.clear()
+    rows = fill_table(path, ["exact", "hf"], [2], [-5.0, 5.0, 1.0], notes.append)
+    assert len(rows) == 6
+    assert sum(" E = " in note for note in notes) == 2
+    assert set(first.splitlines()) < set(path.read_text().splitlines())
+    path.write_text(path.read_text().replace("exact,2", "exact,two", 1))
+    with pytest.raises(InputError, match="not a stored reference"):
+        fill_table(path, ["exact"], [2], [2.0], notes.append)
+    with pytest.raises(InputError, match="unknown"):
+        fill_table(tmp_path / "other.csv", ["fci"], [2], [2.0], notes.append)
+    assert not (tmp_path / "other.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("method", "system", "modes", "message"),
     [
-        ("dmrg", SystemConfig(2, 1.0), None, "unknown"),
-        ("exact", SystemConfig(3, 1.0), None, "--method ci"),
+        ("fci", SystemConfig(2, 1.0), None, "unknown"),
+        ("exact", SystemConfig(9, 1.0), None, "2 to 8"),
+        ("dmrg", SystemConfig(7, 1.0), None, "2 to 6"),
         ("ci", SystemConfig(4, 1.0), 3, "at least the number of particles"),
         ("ci", SystemConfig(12, 1.0), 40, "modes are possible"),
         ("ci", SystemConfig(2, 1.0), 500, "at most"),

@@ -17,30 +17,39 @@ from scipy.linalg import eigh
 from repro.errors import ReproError
 from repro.physics.hamiltonian import gaussian_interaction
 from repro.physics.oscillator import oscillator_orbitals
-from repro.references.quadrature import gauss_hermite
+from repro.references.quadrature import Reals, gauss_hermite
 
 TOLERANCE = 1e-12
 MAX_FUNCTIONS = 256
 LENGTHS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
-def relative_energy_oscillator(v0: float, sigma0: float, functions: int, length: float) -> float:
-    """Lowest odd energy of the relative motion in the first odd oscillator functions of a given length.
+def relative_interaction(v0: float, sigma0: float, functions: int, length: float) -> Reals:
+    """V(sqrt(2) q) between the first odd oscillator functions of a given length, shape ``(functions, functions)``.
 
-    The interaction's matrix elements are exact: they are Gaussians times polynomials, integrated on scaled
-    Gauss-Hermite nodes.
+    The matrix elements are exact: they are Gaussians times polynomials, integrated on scaled Gauss-Hermite nodes.
     """
     scale = np.sqrt(1.0 + (length / sigma0) ** 2)
     nodes, weights = gauss_hermite(2 * functions + 1)
     y = nodes / scale
     odd = oscillator_orbitals(y, 2 * functions)[:, 1::2]
     interaction = gaussian_interaction(np.sqrt(2.0) * length * y, v0, sigma0)
-    matrix = odd.T @ ((weights / scale * interaction)[:, None] * odd)
+    return np.asarray(odd.T @ ((weights / scale * interaction)[:, None] * odd))
+
+
+def relative_oscillator(functions: int, length: float) -> Reals:
+    """-1/2 d^2/dq^2 + 1/2 q^2 between the same functions."""
     n = np.arange(1, 2 * functions, 2)
     beside = 0.5 * np.sqrt((n[:-1] + 1.0) * (n[:-1] + 2.0))
     square, momentum = length**2, 1.0 / length**2
-    matrix += 0.5 * (square + momentum) * np.diag(n + 0.5)
+    matrix = 0.5 * (square + momentum) * np.diag(n + 0.5)
     matrix += 0.5 * (square - momentum) * (np.diag(beside, 1) + np.diag(beside, -1))
+    return np.asarray(matrix)
+
+
+def relative_energy_oscillator(v0: float, sigma0: float, functions: int, length: float) -> float:
+    """Lowest odd energy of the relative motion in the first odd oscillator functions of a given length."""
+    matrix = relative_oscillator(functions, length) + relative_interaction(v0, sigma0, functions, length)
     return float(eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
 
 

@@ -1,0 +1,109 @@
+"""Ground states on a grid, by the density-matrix renormalisation group (the library block2).
+
+An independent check of the shell model: another basis, sinc functions on a uniform grid of spacing h, in which the
+kinetic energy hops between all sites and the interaction is diagonal,
+
+    H = sum_ij t_ij c_i^t c_j + sum_i 1/2 x_i^2 n_i + sum_{i<j} V(x_i - x_j) n_i n_j,
+
+and another solver. The number of particles is a symmetry; parity and centre of mass are not used.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from repro.errors import InputError
+from repro.physics.hamiltonian import gaussian_interaction
+from repro.references.progress import Progress
+from repro.references.quadrature import Reals
+from repro.references.sinc import sinc_kinetic
+
+MAX_PARTICLES = 6
+SPACINGS = (0.25, 0.20)
+BOND_DIMENSIONS = (50, 100, 200, 300)
+CUTOFF = 1e-14
+_SEED = 20240301
+
+
+def grid(particles: int, v0: float, spacing: float) -> Reals:
+    """Points from the left to the right edge of what the particles reach."""
+    # Without interaction the outermost orbital turns at sqrt(2 A - 1); repulsion pushes further, attraction pulls in.
+    reach = math.sqrt(2.0 * particles - 1.0) + (4.2 if v0 > 0 else 3.7)
+    half = math.ceil(reach / spacing)
+    return np.asarray(spacing * (np.arange(2 * half) - half + 0.5), np.float64)
+
+
+def _lowest(particles: int, v0: float, sigma0: float, spacing: float, folder: str) -> tuple[float, float, int]:
+    """Energy, its change with the last bond dimension, and the number of sites."""
+    from pyblock2.driver.core import DMRGDriver, SymmetryTypes
+
+    x = grid(particles, v0, spacing)
+    sites = len(x)
+    one_body = sinc_kinetic(sites, spacing) + np.diag(0.5 * x**2)
+    interaction = np.asarray(gaussian_interaction(np.subtract.outer(x, x), v0, sigma0))
+    driver: Any = DMRGDriver(scratch=folder, symm_type=SymmetryTypes.SGF, n_threads=1, stack_mem=2 << 30)
+    driver.initialize_system(n_sites=sites, n_elec=particles)
+    builder = driver.expr_builder()
+    builder.add_sum_term("CD", one_body)
+    # n_i n_j = c_i^t c_j^t c_j c_i; the sum over i and j counts every pair twice.
+    i, j = (index.ravel() for index in np.nonzero(~np.eye(sites, dtype=bool)))
+    builder.add_term("CCDD", np.stack([i, j, j, i], axis=1).ravel(), 0.5 * interaction[i, j])
+    operator = driver.get_mpo(builder.finalize(adjust_order=True), iprint=0, cutoff=CUTOFF)
+    driver.bw.b.Random.rand_seed(_SEED)
+    state = driver.get_random_mps(tag="KET", bond_dim=BOND_DIMENSIONS[0], nroots=1)
+    energies = []
+    for stage, bond in enumerate(BOND_DIMENSIONS):
+        noises = [1e-4] * 4 + [1e-6] * 4 + [0.0] * 4 if stage == 0 else [1e-7] * 2 + [0.0] * 4
+        energies.append(
+            driver.dmrg(
+                operator,
+                state,
+                n_sweeps=len(noises),
+                bond_dims=[bond],
+                noises=noises,
+                thrds=[1e-10],
+                tol=1e-10,
+                cutoff=CUTOFF,
+                iprint=0,
+            )
+        )
+    return float(energies[-1]), float(abs(energies[-1] - energies[-2])), sites
+
+
+def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | None = None) -> tuple[float, float, str]:
+    """Ground-state energy on the finer of two grids.
+
+    Args:
+        particles: A >= 2.
+        v0: interaction strength.
+        sigma0: interaction range.
+        progress: told of each grid.
+
+    Returns:
+        Energy; the change from one grid to the next plus that from one bond dimension to the next; and how.
+
+    Raises:
+        InputError: if block2 is not installed, or for more particles than were tried.
+    """
+    if not 2 <= particles <= MAX_PARTICLES:
+        raise InputError(f"particles = {particles}: dmrg takes 2 to {MAX_PARTICLES}")
+    try:
+        import pyblock2.driver.core  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "method = 'dmrg': needs the library block2, which is not installed; make setup LOCK=dmrg, or use exact"
+        ) from error
+    found = []
+    for spacing in (scale * min(1.0, sigma0 / 0.5) ** 0.5 for scale in SPACINGS):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(_lowest(particles, v0, sigma0, spacing, folder))
+        energy, change, sites = found[-1]
+        if progress is not None:
+            progress(f"{sites} sites {spacing:.3f} apart: E = {energy:.9f}, {change:.1e} from the last bond dimension")
+    distance = abs(found[1][0] - found[0][0]) + found[1][1]
+    basis = f"sinc functions on {sites} sites {spacing:.3f} apart, bond dimension {BOND_DIMENSIONS[-1]}"
+    return energy, distance, basis

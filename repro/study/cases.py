@@ -1,0 +1,15 @@
+"""The cases of the study."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from repro.config import SystemConfig
+
+PARTICLES = (2, 3, 4, 5, 6)
+STRENGTHS = (-20.0, -10.0, 0.0, 10.0, 20.0)
+BETWEEN = (-15.0, -5.0, 5.0, 15.0)
+"""Further strengths for which references are kept."""
+
+CASES = tuple(SystemConfig(particles, v0) for particles, v0 in product(PARTICLES, STRENGTHS))
+"""The 25 cases."""
