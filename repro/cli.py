@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from repro import __version__
-from repro.errors import ReproError
+from repro.errors import InputError, ReproError
 
 # Commands import what they need themselves: `repro --help` should not wait for JAX.
 
@@ -243,6 +243,46 @@ def evaluate(
         _print_energy(result, exact, f"{directory} ({source})")
 
 
+@app.command()
+def observables(
+    directory: Annotated[Path, typer.Argument(help="A run directory with its checkpoint.", show_default=False)],
+    batches: Annotated[int, typer.Option("--batches", help="Batches of all walkers, a walk apart.")] = 200,
+    bins: Annotated[int, typer.Option("--bins", help="Bins of the densities.")] = 80,
+    extent: Annotated[float, typer.Option("--extent", help="They reach from -extent to extent.")] = 5.0,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the observables that are there.")] = False,
+) -> None:
+    """Measure densities, pair density, one-body density matrix, natural occupations and the virial of a trained state.
+
+    All with Monte Carlo errors, into the folder observables of the run. An eigenstate has no virial.
+
+    Example: repro observables runs/first
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax(device)
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.console import reporter
+    from repro.references import known_energy
+    from repro.training.observation import observe, store_observables
+    from repro.training.rundir import RunDirectory
+
+    refuse = directory / "observables" / "observables.json"
+    if refuse.exists() and not overwrite:
+        raise InputError(f"{refuse}: exists; --overwrite replaces it")
+    exact = known_energy(RunDirectory(directory).read_config().system)
+    found = observe(directory, batches=batches, bins=bins, extent=extent, device=device, reporter=reporter(exact))
+    folder = store_observables(directory, found, overwrite)
+    table = Table(title=str(folder), show_header=False)
+    for name, estimate in found.scalars.items():
+        table.add_row(name, f"{estimate.mean:.5f} +- {estimate.error:.5f}")
+    shown = zip(found.occupations.mean[:8], found.occupations.error[:8], strict=True)
+    table.add_row("natural occupations", "\n".join(f"{value:.4f} +- {error:.4f}" for value, error in shown))
+    Console().print(table)
+
+
 def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -268,29 +308,60 @@ def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> No
 
 @app.command()
 def reference(
-    method: Annotated[str, typer.Option("--method", help="exact, ci or hf.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", help="exact, ci, hf or dmrg.", show_default=False)],
     particles: Particles,
     v0: V0,
     sigma0: Sigma0 = 0.5,
     modes: Annotated[int | None, typer.Option("--modes", help="Oscillator modes of ci; 20 when left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a reference energy: exact, full configuration interaction (ci) or Hartree-Fock (hf).
+    """Compute a reference energy.
+
+    exact: by separation for 2 particles, by a converged no-core shell model for 3 to 8 (seconds to minutes). ci: full
+    configuration interaction in a few oscillator modes, as the study had it. hf: Hartree-Fock. dmrg: on a grid, an
+    independent check of exact (needs block2: make setup LOCK=dmrg).
 
     The error is the numerical error of the method's own value, not what the method leaves out.
     """
     from repro.config import SystemConfig
     from repro.references import reference as compute
 
-    found = compute(method, SystemConfig(particles, v0, sigma0), modes)
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    found = compute(method, SystemConfig(particles, v0, sigma0), modes, progress)
     if as_json:
         print(json.dumps({key: value for key, value in asdict(found).items() if value is not None}))
     else:
-        basis = f" in {found.modes} modes" if found.modes else ""
         print(
-            f"{found.method}{basis}: E = {found.energy:.12g} +- {found.error:.1g}  "
+            f"{found.method} ({found.basis}): E = {found.energy:.12g} +- {found.error:.1g}  "
             f"(A = {found.particles}, V0 = {found.v0:g}, sigma0 = {found.sigma0:g})"
         )
+
+
+@app.command()
+def references(
+    method: Annotated[list[str] | None, typer.Option("--method", help="Repeatable; exact, ci and hf.")] = None,
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2 to 6.")] = None,
+    v0: Annotated[list[float] | None, typer.Option("--v0", help="Repeatable; -20, -15, ... 20.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV; what it has is not computed again.")] = Path(
+        "output/references.csv"
+    ),
+) -> None:
+    """Compute a table of reference energies, each with the command that makes it again.
+
+    Every case is stored as soon as it is known; interrupted, the same command goes on. The table that comes with the
+    project is paper_runs/references/energies.csv.
+
+    Example: repro references --method exact --particles 3 --v0 20 --out table.csv
+    """
+    from repro.study.cases import BETWEEN, PARTICLES, STRENGTHS
+    from repro.study.reference_table import fill_table
+
+    def note(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    fill_table(out, method or ["exact", "ci", "hf"], particles or PARTICLES, v0 or (*STRENGTHS, *BETWEEN), note)
 
 
 @app.command()
@@ -321,11 +392,13 @@ def bench_epoch(
     optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
     walkers: Annotated[int, typer.Option("--walkers", help="Parallel Markov chains.")] = 4096,
     sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
-    epochs: Annotated[int, typer.Option("--epochs", help="Epochs timed, after compilation.")] = 5,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Epochs timed at once, three times over, after compilation.")
+    ] = 5,
     baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Also time DGD with dense blocks.")] = True,
     out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/T01.csv"),
 ) -> None:
-    """Seconds and memory of one epoch of every optimiser beside a dense DGD: table T01, about 12 minutes.
+    """Seconds and memory of one epoch of every optimiser beside a dense DGD: table T01, about 17 minutes.
 
     Each is compiled and timed in a process of its own; everything of an epoch is included.
     """

@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
     """The functions that a configuration stands for."""
 
     config: RunConfig
@@ -89,14 +89,17 @@ class _Model:
 
     @property
     def system(self) -> System:
+        """The couplings, in the run's precision."""
         dtype = jnp.dtype(self.config.dtype)
         return System(jnp.asarray(self.config.system.v0, dtype), jnp.asarray(self.config.system.sigma0, dtype))
 
     @property
     def seed(self) -> jax.Array:
+        """Of everything random."""
         return jnp.asarray(self.config.seed, jnp.uint32)
 
     def initial_state(self) -> TrainState:
+        """Fresh parameters and walkers, at the beginning of the first phase."""
         config = self.config
         params = self.wavefunction.init(stream_key(self.seed, INIT_STREAM))
         walker_key = stream_key(self.seed, WALKER_STREAM)
@@ -109,7 +112,7 @@ class _Model:
         return state._replace(opt_state=opt_state, epoch=jnp.zeros((), jnp.int32))
 
 
-def build_model(config: RunConfig, walker_chunk: int) -> _Model:
+def build_model(config: RunConfig, walker_chunk: int) -> Model:
     """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet."""
     ansatz, sweeps = config.ansatz, config.sampling.sweeps
     wavefunction = slater_wavefunction(
@@ -119,7 +122,7 @@ def build_model(config: RunConfig, walker_chunk: int) -> _Model:
     optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
     first = pretraining_epoch(wavefunction, fit, sweeps)
     second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk)
-    return _Model(
+    return Model(
         config,
         walker_chunk,
         wavefunction,
@@ -169,13 +172,13 @@ def _interruptions() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _compile(chunk: Chunk, state: TrainState, model: _Model) -> Chunk:
+def _compile(chunk: Chunk, state: TrainState, model: Model) -> Chunk:
     count = jnp.zeros((), jnp.int32)
     return jax.jit(chunk).lower(state, model.seed, model.system, count).compile()  # type: ignore[return-value]
 
 
 def _chunks(
-    chunk: Chunk, state: TrainState, model: _Model, epochs: int, capacity: int
+    chunk: Chunk, state: TrainState, model: Model, epochs: int, capacity: int
 ) -> Iterator[tuple[TrainState, dict[str, np.ndarray], float]]:
     """Runs a phase to its last epoch; yields the state, the metrics of the epochs just done and the seconds each took.
 
@@ -198,7 +201,7 @@ def _chunks(
 
 
 def _run_phase(
-    model: _Model,
+    model: Model,
     phase: Phase,
     state: TrainState,
     table: Table,
@@ -238,7 +241,7 @@ def _run_phase(
     return state
 
 
-def _evaluation_epoch(model: _Model) -> Epoch:
+def _evaluation_epoch(model: Model) -> Epoch:
     def epoch(state: TrainState, key: jax.Array, system: System) -> tuple[TrainState, Metrics]:
         chain, acceptance = walk(
             density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps
@@ -249,7 +252,7 @@ def _evaluation_epoch(model: _Model) -> Epoch:
     return epoch
 
 
-def sample_energies(model: _Model, state: TrainState, reporter: Reporter) -> np.ndarray:
+def sample_energies(model: Model, state: TrainState, reporter: Reporter) -> np.ndarray:
     """Local energies of many further batches at fixed parameters, shape ``(batches, walkers)``.
 
     A tenth as many batches again go before, unrecorded, to let the walkers forget the last update.
@@ -270,7 +273,12 @@ def sample_energies(model: _Model, state: TrainState, reporter: Reporter) -> np.
     return np.concatenate(parts)[burn_in:]
 
 
-def _load(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tuple[_Model, Phase, TrainState]:
+def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tuple[Model, Phase, TrainState]:
+    """Functions, phase and state of a run with a checkpoint.
+
+    Raises:
+        InputError: if there is no usable checkpoint, or another ``walker_chunk`` than the run's is asked for.
+    """
     checkpoint = load_checkpoint(run.checkpoint)
     header = checkpoint.header
     if walker_chunk not in (None, header.walker_chunk):
@@ -364,7 +372,7 @@ def train(
         files = {PRETRAINING: run.pretraining, TRAINING: run.curve}
         tables = {PRETRAINING: Table(PRETRAINING_COLUMNS), TRAINING: Table(CURVE_COLUMNS)}
         if exists and run.checkpoint.exists():
-            model, current, state = _load(config, run, walker_chunk)
+            model, current, state = load_state(config, run, walker_chunk)
             known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
             for phase in model.phases[: model.phases.index(current) + 1]:
                 path = files[phase.name]
@@ -432,7 +440,7 @@ def _estimate(samples: np.ndarray) -> dict[str, float]:
     return {"energy": estimate.pop("energy"), "energy_error": estimate.pop("error"), **estimate}
 
 
-def _provenance(run: RunDirectory, model: _Model, table: Table, device: jax.Device, revision: str) -> dict[str, Any]:
+def _provenance(run: RunDirectory, model: Model, table: Table, device: jax.Device, revision: str) -> dict[str, Any]:
     seconds = table.column("seconds")
     return {
         "content_hash": model.config.content_hash,
@@ -466,7 +474,7 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
     config = run.read_config()
     chosen = environment.select_device(device)
     with numerics(config.dtype, chosen):
-        model, phase, state = _load(config, run, None)
+        model, phase, state = load_state(config, run, None)
         samples = sample_energies(model, state, reporter or Silent())
         try:
             estimate = _estimate(samples)

@@ -15,7 +15,7 @@ Metrics = dict[str, Array]
 
 # Streams of random numbers: key = fold_in(fold_in(key(seed), stream), epoch), so that an epoch's key depends on
 # nothing before it.
-INIT_STREAM, WALKER_STREAM, PRETRAINING_STREAM, TRAINING_STREAM, EVALUATION_STREAM = range(5)
+INIT_STREAM, WALKER_STREAM, PRETRAINING_STREAM, TRAINING_STREAM, EVALUATION_STREAM, OBSERVATION_STREAM = range(6)
 
 
 class TrainState(NamedTuple):

@@ -1,0 +1,258 @@
+"""Observables of a trained state, with Monte Carlo errors."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from repro.errors import InputError
+from repro.physics.observables import (
+    Histogram,
+    energy_parts,
+    one_body_density,
+    one_body_density_matrix,
+    pair_density,
+)
+from repro.physics.oscillator import oscillator_orbitals
+from repro.sampling.metropolis import Chain, walk
+from repro.training import environment
+from repro.training.epoch import density
+from repro.training.files import write_atomic
+from repro.training.reporting import Reporter, Silent
+from repro.training.run import Model, load_state, numerics
+from repro.training.rundir import RunDirectory
+from repro.training.state import OBSERVATION_STREAM, stream_key
+
+BLOCKS = 20
+"""Batches are averaged in as many blocks; errors are of the means of blocks."""
+
+ORBITALS = 20
+"""Oscillator functions in which the one-body density matrix is represented."""
+
+DENSITY_MATRIX_WALKERS = 256
+"""Walkers of a batch whose particles are moved over all nodes."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Means over all batches, and their standard errors, of the same shape."""
+
+    mean: np.ndarray
+    error: np.ndarray
+
+
+@dataclass(frozen=True)
+class Observables:
+    """What a state looks like; see :mod:`repro.physics.observables`.
+
+    Attributes:
+        histogram: the bins.
+        one_body: n(x), shape ``(bins,)``.
+        pair: n_2(x, y), shape ``(bins, bins)``.
+        density_matrix: between oscillator functions, shape ``(M, M)``.
+        occupations: eigenvalues of the density matrix, largest first.
+        scalars: "energy", "kinetic", "trap", "interaction", "virial" and "outside", the mean number of particles
+            beyond the bins.
+    """
+
+    histogram: Histogram
+    one_body: Estimate
+    pair: Estimate
+    density_matrix: Estimate
+    occupations: Estimate
+    scalars: dict[str, Estimate]
+
+
+def occupations_of(matrix: np.ndarray) -> np.ndarray:
+    """Eigenvalues of the symmetric part, largest first."""
+    return np.linalg.eigvalsh(0.5 * (matrix + matrix.T))[::-1]
+
+
+def jackknife(blocks: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
+    """A function of the mean with its error, leaving out one block at a time (Efron, Stein, Ann. Stat. 9, 586 (1981)).
+
+    Args:
+        blocks: means of blocks, on the leading axis.
+        statistic: of the mean over blocks.
+    """
+    count = len(blocks)
+    total = blocks.sum(axis=0)
+    values = np.stack([statistic((total - block) / (count - 1)) for block in blocks])
+    spread = np.sum((values - values.mean(axis=0)) ** 2, axis=0)
+    return Estimate(statistic(total / count), np.sqrt((count - 1) / count * spread))
+
+
+def _batch(model: Model, histogram: Histogram) -> Callable[..., tuple[Chain, dict[str, jax.Array]]]:
+    psi, dtype = model.wavefunction, jnp.dtype(model.config.dtype)
+    sweeps = model.config.sampling.sweeps
+    # Beyond its turning point at sqrt(2 n + 1) a function of n quanta falls off within two lengths.
+    reach = np.sqrt(2.0 * ORBITALS - 1.0) + 2.0
+    nodes = jnp.linspace(-reach, reach, 90, dtype=dtype)
+    weights = jnp.full(nodes.shape, nodes[1] - nodes[0])
+
+    def batch(params: Any, chain: Chain, key: jax.Array) -> tuple[Chain, dict[str, jax.Array]]:
+        chain, _ = walk(density(psi, params), chain, key, sweeps)
+        x = chain.walkers
+        parts = energy_parts(psi.laplacian_ratio(params, x), x, model.system)
+        density_matrix = one_body_density_matrix(
+            lambda y: psi.sign_log_psi(params, y),
+            x[:DENSITY_MATRIX_WALKERS],
+            nodes,
+            weights,
+            lambda y: oscillator_orbitals(y, ORBITALS),
+        )
+        scalars = {name: jnp.mean(values) for name, values in parts.items()}
+        outside = jnp.mean(jnp.sum(jnp.abs(x) >= histogram.extent, axis=1).astype(dtype))
+        return chain, {
+            "one_body": one_body_density(x, histogram),
+            "pair": pair_density(x, histogram),
+            "density_matrix": density_matrix,
+            "energy": scalars["kinetic"] + scalars["trap"] + scalars["interaction"],
+            "outside": outside,
+            **scalars,
+        }
+
+    return batch
+
+
+def observe(
+    path: str | Path,
+    *,
+    batches: int = 200,
+    bins: int = 80,
+    extent: float = 5.0,
+    device: str | None = None,
+    reporter: Reporter | None = None,
+) -> Observables:
+    """Samples the state in a run's checkpoint.
+
+    Args:
+        path: a run directory with a checkpoint.
+        batches: of all walkers, a walk apart; a tenth as many again go before, unrecorded.
+        bins: of the densities.
+        extent: they reach from -extent to extent, in oscillator lengths.
+        device: "cpu", "gpu", or None for a GPU where there is one.
+        reporter: told of the progress.
+
+    Raises:
+        InputError: if there is no usable checkpoint, or a number is out of bounds.
+    """
+    if batches < BLOCKS:
+        raise InputError(f"batches = {batches}: must be at least {BLOCKS}, for errors from as many blocks")
+    if not 2 <= bins <= 1000:
+        raise InputError(f"bins = {bins}: must be between 2 and 1000")
+    if not 0 < extent <= 100:
+        raise InputError(f"extent = {extent:g}: must be positive and at most 100 oscillator lengths")
+    run, reporter = RunDirectory(Path(path)), reporter or Silent()
+    config, chosen = run.read_config(), environment.select_device(device)
+    histogram = Histogram(bins, extent)
+    with numerics(config.dtype, chosen):
+        model, _, state = load_state(config, run, None)
+        batch = jax.jit(_batch(model, histogram))
+        root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.chain
+        burn_in = max(1, batches // 10)
+        found: list[dict[str, np.ndarray]] = []
+        reporter.start("observables", 0, burn_in + batches)
+        for number in range(burn_in + batches):
+            chain, measured = batch(state.params, chain, jax.random.fold_in(root, number))
+            if number >= burn_in:
+                found.append({name: np.asarray(value, np.float64) for name, value in measured.items()})
+            reporter.advance(number + 1, {"energy": float(measured["energy"])})
+        reporter.finish()
+    if not all(np.isfinite(one["energy"]) for one in found):
+        raise InputError(f"{run.path}: its state has no finite energy")
+    blocks = {
+        name: np.stack([part.mean(axis=0) for part in np.array_split(np.stack([one[name] for one in found]), BLOCKS)])
+        for name in found[0]
+    }
+    estimates = {name: jackknife(values, lambda mean: mean) for name, values in blocks.items()}
+    return Observables(
+        histogram,
+        estimates.pop("one_body"),
+        estimates.pop("pair"),
+        estimates.pop("density_matrix"),
+        jackknife(blocks["density_matrix"], occupations_of),
+        estimates,
+    )
+
+
+def _table(columns: dict[str, np.ndarray]) -> bytes:
+    stream = io.StringIO()
+    stream.write(",".join(columns) + "\n")
+    for row in zip(*columns.values(), strict=True):
+        stream.write(",".join(f"{value:.6g}" for value in row) + "\n")
+    return stream.getvalue().encode()
+
+
+def store_observables(path: Path, observables: Observables, overwrite: bool = False) -> Path:
+    """Writes density.csv, pair_density.csv, density_matrix.csv, occupations.csv and observables.json (with the hashes).
+
+    Args:
+        path: the run directory; the files go to its folder ``observables``.
+        observables: what to write.
+        overwrite: whether to replace what is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if there are observables already and ``overwrite`` is not set.
+    """
+    folder = path / "observables"
+    summary = folder / "observables.json"
+    if summary.exists() and not overwrite:
+        raise InputError(f"{summary}: exists; --overwrite replaces it")
+    centres = observables.histogram.centres
+    x, y = np.meshgrid(centres, centres, indexing="ij")
+    upper = y >= x  # symmetric
+    i, j = np.triu_indices(ORBITALS)
+    matrix = observables.density_matrix
+    count = np.arange(1.0, ORBITALS + 1)
+    tables = {
+        "density.csv": {"x": centres, "n": observables.one_body.mean, "error": observables.one_body.error},
+        "pair_density.csv": {
+            "x": x[upper],
+            "y": y[upper],
+            "n2": observables.pair.mean[upper],
+            "error": observables.pair.error[upper],
+        },
+        "density_matrix.csv": {
+            "i": i.astype(float),
+            "j": j.astype(float),
+            "rho": 0.5 * (matrix.mean + matrix.mean.T)[i, j],
+            "error": np.maximum(matrix.error, matrix.error.T)[i, j],
+        },
+        "occupations.csv": {
+            "orbital": count,
+            "occupation": observables.occupations.mean,
+            "error": observables.occupations.error,
+        },
+    }
+    folder.mkdir(exist_ok=True)
+    hashes = {}
+    for name, columns in tables.items():
+        content = _table(columns)
+        write_atomic(folder / name, content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    told: dict[str, Any] = {
+        name: {"mean": float(estimate.mean), "error": float(estimate.error)}
+        for name, estimate in observables.scalars.items()
+    }
+    record = {
+        "run": RunDirectory(path).read_config().content_hash,
+        **told,
+        "sha256": hashes,
+        "git_revision": environment.git_revision(),
+        "versions": environment.versions(),
+    }
+    write_atomic(summary, (json.dumps(record, indent=2) + "\n").encode())
+    return folder
