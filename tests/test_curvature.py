@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import slater_wavefunction, trial_state
 from repro.curvature import decision_metric, fisher, kronecker_factors, kronecker_solve, moving_average, quasi_hessian
-from repro.curvature.blocks import partition
+from repro.curvature.blocks import partition, replaced
 from repro.curvature.derivatives import derivatives
 from repro.curvature.kronecker import KroneckerFactors, spectrum
 from repro.physics.hamiltonian import System
@@ -110,6 +110,13 @@ def test_operators_against_dense_matrices(particles, determinants, path):
             if name == "quasi-hessian" and not thorough:
                 results[name] = (back(operator.matvec(mine[0])), operator.gram(tuple(mine)))
                 continue
+            count = 0 if name == "quasi-hessian" else len(mine[0])
+            matrices = [operator.block_matrix(index) for index in range(count)]
+            nothing = tuple(jnp.zeros_like(block) for block in mine[0])
+            alone = [
+                (mine[0][index], operator.matvec(replaced(nothing, index, mine[0][index]))[index])
+                for index in range(count)
+            ]
             diagonal = tuple(operator.diagonal(index) for index in range(len(mine[0])))
             results[name] = (
                 back(operator.matvec(mine[0])),
@@ -117,6 +124,8 @@ def test_operators_against_dense_matrices(particles, determinants, path):
                 operator.quadratic(*mine),
                 back(diagonal),
                 operator.block_diagonal(mine[0]),
+                matrices,
+                alone,
             )
         return results
 
@@ -134,7 +143,7 @@ def test_operators_against_dense_matrices(particles, determinants, path):
         np.testing.assert_allclose(gram, both @ matrix @ both.T, rtol=1e-10, atol=1e-10 * largest, err_msg=name)
         if not others:
             continue
-        quadratic, diagonal, block_diagonal = others
+        quadratic, diagonal, block_diagonal, matrices, alone = others
         np.testing.assert_allclose(quadratic, v @ matrix @ w, rtol=1e-10, atol=1e-10 * largest, err_msg=name)
         np.testing.assert_allclose(
             ravel_pytree(diagonal)[0], np.diag(matrix), rtol=1e-10, atol=1e-10 * largest, err_msg=name
@@ -144,6 +153,14 @@ def test_operators_against_dense_matrices(particles, determinants, path):
             for begin, end, block in zip(ends, ends[1:], block_diagonal, strict=False):
                 part = matrix[begin:end, begin:end] @ v[begin:end]
                 np.testing.assert_allclose(block.ravel(), part, rtol=1e-10, atol=1e-10 * largest, err_msg=name)
+            for begin, end, found in zip(ends, ends[1:], matrices, strict=False):
+                part = matrix[begin:end, begin:end]
+                np.testing.assert_allclose(found, part, rtol=1e-10, atol=1e-10 * largest, err_msg=name)
+        for found, (block, product_of_block) in zip(matrices, alone, strict=True):
+            # The generic path has blocks of its own; its products with a whole vector were held against the matrix.
+            np.testing.assert_allclose(
+                found @ block.ravel(), product_of_block.ravel(), rtol=1e-10, atol=1e-10 * largest, err_msg=name
+            )
 
 
 @pytest.mark.parametrize("name", ["fisher", "decision"])

@@ -59,12 +59,21 @@ class GenericJacobian:
 
     def squares(self, index: int) -> Array:
         """Squared entries of J, from explicit rows of a few walkers at a time."""
+        return sum_over_walkers(lambda x: jnp.sum(self._rows(index, x) ** 2, axis=0), self._x) / self._x.shape[0]
+
+    def gram(self, index: int) -> Array:
+        """This diagonal block of J^T J, from the same rows."""
 
         def of_walker(walker: Array) -> Array:
-            rows = jax.jacrev(lambda value: self._function(self._with(index, value), walker[None])[:, 0])
-            return jnp.sum(rows(self._values[index]) ** 2, axis=0)
+            rows = self._rows(index, walker).reshape(self.shape[0], -1)
+            return rows.T @ rows
 
         return sum_over_walkers(of_walker, self._x) / self._x.shape[0]
+
+    def _rows(self, index: int, walker: Array) -> Array:
+        """J of one walker ``(A,)``, shape ``(N, *block)``."""
+        rows = jax.jacrev(lambda value: self._function(self._with(index, value), walker[None])[:, 0])
+        return rows(self._values[index])
 
 
 def sum_over_walkers(function: Callable[..., Any], *arguments: Array) -> Any:

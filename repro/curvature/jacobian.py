@@ -32,6 +32,9 @@ class Jacobian(Protocol):
     def squares(self, index: int) -> Array:
         """Squared entries of J, summed over outputs and averaged over walkers; of the shape of the block."""
 
+    def gram(self, index: int) -> Array:
+        """This diagonal block of J^T J, averaged over walkers, as a matrix; for small blocks."""
+
 
 def centred(values: Array) -> Array:
     """Less the mean over the walkers, the last axis."""
@@ -58,3 +61,9 @@ class CentredScores:
         squares = self.scores.squares(index)
         mean = self.scores.pull(index, jnp.full(self.shape, 1.0 / self.shape[1], squares.dtype))
         return jnp.maximum(squares - mean**2, 0.0)
+
+    def gram(self, index: int) -> Array:
+        """E[D D^T] - E[D] E[D]^T, one block, as a matrix."""
+        gram = self.scores.gram(index)
+        mean = self.scores.pull(index, jnp.full(self.shape, 1.0 / self.shape[1], gram.dtype)).ravel()
+        return gram - jnp.outer(mean, mean)

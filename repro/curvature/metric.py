@@ -67,6 +67,10 @@ class GramMetric:
         """Diagonal entries of M that belong to one layer, of the shape of its block."""
         return self.scale * self.jacobian.squares(index)
 
+    def block_matrix(self, index: int) -> Array:
+        """The diagonal block of one layer as a matrix, rows and columns in the order of its flattened block."""
+        return self.scale * self.jacobian.gram(index)
+
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T M v_j, shape ``(n, n)``."""
         features = jnp.stack([self.features(v) for v in vectors]).reshape(len(vectors), -1)

@@ -8,8 +8,9 @@ and one with the mixed derivatives two, whatever the number of directions k,
 
     d_k D V = sum_m [ (d_k e_m) . (a_m V) + (e_m V^T) . (d_k a_m) ];
 
-the transposes cost as many outer products. No derivative of a single walker's ln|psi| in the weights ever exists. The
-inputs that all particles share see only the summed sensitivity, sum_m e_m.
+the transposes cost as many outer products. No derivative of a single walker's ln|psi| in the weights ever exists, but
+for those of a few walkers at a time in diagonals and small blocks. The inputs that all particles share see only the
+summed sensitivity, sum_m e_m.
 """
 
 from __future__ import annotations
@@ -77,11 +78,17 @@ class Scores:
         """E[D^2], entry by entry."""
         own, shared, e = self.layers[index]
 
-        def rows(a: Array, b: Array) -> Array:
-            return jnp.einsum("mwi,mwo->wio", a, b)
-
-        squares = [_sum_of_squares(rows, own, e), _outer(shared**2, self.totals[index] ** 2)]
+        squares = [_sum_of_squares(_score_rows, own, e), _outer(shared**2, self.totals[index] ** 2)]
         return jnp.concatenate(squares) / self.shape[1]
+
+    def gram(self, index: int) -> Array:
+        """E[D D^T], one block, as a matrix."""
+        own, shared, e = self.layers[index]
+
+        def rows(a: Array, s: Array, b: Array, total: Array) -> Array:
+            return jnp.concatenate([_score_rows(a, b), s[:, :, None] * total[:, None]], axis=1)
+
+        return _gram(rows, own, shared, e, self.totals[index]) / self.shape[1]
 
 
 class MixedDerivatives:
@@ -129,13 +136,7 @@ class MixedDerivatives:
         total, d_total = self.totals[index], self.total_tangents[index]
         directions = range(d_e.shape[0])
 
-        def rows(a: Array, d_a: Array, b: Array, d_b: Array) -> Array:
-            # One matrix product of inner dimension 2 A for each walker and direction.
-            left = jnp.concatenate([jnp.broadcast_to(a, d_a.shape), d_a], axis=1)
-            right = jnp.concatenate([d_b, jnp.broadcast_to(b, d_b.shape)], axis=1)
-            return jnp.einsum("kmwi,kmwo->kwio", left, right)
-
-        own_part = _sum_of_squares(rows, own, d_own, e, d_e)
+        own_part = _sum_of_squares(_mixed_rows, own, d_own, e, d_e)
         # The summed sensitivity is smooth where two particles meet: here the square can be multiplied out.
         shared_part = _outer(shared**2, _sum([d_total[k] ** 2 for k in directions]))
         moving = d_shared.shape[-1]
@@ -143,6 +144,43 @@ class MixedDerivatives:
         products = 2.0 * _outer(shared[:, :moving] * d_shared, d_total * total)
         shared_part = shared_part.at[:moving].add(squares + products)
         return jnp.concatenate([own_part, jnp.maximum(shared_part, 0.0)]) / self.shape[1]
+
+    def gram(self, index: int) -> Array:
+        """sum_k E[(d_k D)(d_k D)^T], one block, as a matrix."""
+        own, shared, e = self.layers[index]
+        d_own, d_shared, d_e = self.tangents[index]
+
+        def rows(a: Array, d_a: Array, s: Array, d_s: Array, b: Array, d_b: Array, total: Array, d_t: Array) -> Array:
+            # The inputs beyond those of d_shared are constant.
+            moving = jnp.pad(d_s, ((0, 0), (0, 0), (0, s.shape[-1] - d_s.shape[-1])))
+            of_shared = s[:, :, None] * d_t[:, :, None] + moving[..., None] * total[:, None]
+            return jnp.concatenate([_mixed_rows(a, d_a, b, d_b), of_shared], axis=2)
+
+        total, d_total = self.totals[index], self.total_tangents[index]
+        return _gram(rows, own, d_own, shared, d_shared, e, d_e, total, d_total) / self.shape[1]
+
+
+def _score_rows(own: Array, e: Array) -> Array:
+    """sum_m a_m e_m of each walker, shape ``(W, I, O)``."""
+    return jnp.einsum("mwi,mwo->wio", own, e)
+
+
+def _mixed_rows(own: Array, d_own: Array, e: Array, d_e: Array) -> Array:
+    """sum_m (d_k a_m e_m + a_m d_k e_m), shape ``(K, W, I, O)``: one product of inner dimension 2 A each."""
+    left = jnp.concatenate([jnp.broadcast_to(own, d_own.shape), d_own], axis=1)
+    right = jnp.concatenate([d_e, jnp.broadcast_to(e, d_e.shape)], axis=1)
+    return jnp.einsum("kmwi,kmwo->kwio", left, right)
+
+
+def _gram(rows: Callable[..., Array], *arguments: Array) -> Array:
+    """Products of explicit rows of J ``(..., I, O)``, summed over outputs and walkers, a few walkers at a time."""
+
+    def products(*part: Array) -> Array:
+        found = rows(*part)
+        flat = found.reshape(-1, found.shape[-2] * found.shape[-1])
+        return flat.T @ flat
+
+    return sum_walkers(products, largest_divisor(arguments[0].shape[-2], ROW_WALKERS), *arguments, axis=-2)
 
 
 def _sum_of_squares(rows: Callable[..., Array], *arguments: Array) -> Array:

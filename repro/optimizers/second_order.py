@@ -12,6 +12,7 @@ M. Drissi et al., arXiv:2401.17550.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -30,7 +31,7 @@ from repro.curvature.kronecker import (
     moving_average,
     spectrum,
 )
-from repro.curvature.metric import Curvature, decision_metric, fisher
+from repro.curvature.metric import Curvature, GramMetric, decision_metric, fisher
 from repro.curvature.quasi_hessian import quasi_hessian
 from repro.errors import InputError
 from repro.optimizers.optimizer import Optimizer, Trial
@@ -38,6 +39,10 @@ from repro.optimizers.regulators import adapted_damping, adapted_damping_release
 from repro.optimizers.scaling import plane_minimum
 from repro.physics.local_energy import clip_local_energies
 from repro.solvers.minres import minres
+
+ASSEMBLED_WEIGHTS = 512
+"""The most weights of a layer whose block is assembled for MINRES. Its matrix is then smaller than the derivatives that
+fifty products would read from memory fifty times; the hidden layers' blocks never exist as matrices."""
 
 
 class Composition(NamedTuple):
@@ -153,23 +158,25 @@ def second_order(
         # The released quadratic model has E[D D^T] for the Fisher metric.
         return fisher(found, centred=not released, scale=1.0 if released else 4.0)
 
-    def solve_minres(metric: Curvature, grads: Blocks, start: Blocks, damping: Array, diagonals: Blocks) -> _Direction:
+    def solve_minres(systems: tuple[_LayerSystem, ...], grads: Blocks, start: Blocks, damping: Array) -> _Direction:
         settings = config.minres
         assert settings is not None
-        results = [
-            minres(
-                lambda v, index=index: metric.block_matvec(index, v),  # type: ignore[misc]
+        kappa, xi = settings.preconditioner_shift, settings.preconditioner_power
+        results = []
+        for system, block, x0 in zip(systems, grads, start, strict=True):
+            scale = (system.diagonal + kappa) ** xi
+            found = minres(
+                system.matvec,
                 block,
-                x0=start[index],
+                x0=x0,
                 shift=damping,
-                preconditioner=lambda v, index=index: v / diagonals[index],  # type: ignore[misc]
+                preconditioner=lambda v, scale=scale: v / scale,  # type: ignore[misc]
                 iterations=settings.iterations,
                 tolerance=settings.tolerance,
                 # The released residual leaves the shift out and solves (C + lambda)(x - x0) = g - C x0.
                 shifted_start=not released,
             )
-            for index, block in enumerate(grads)
-        ]
+            results.append(found)
         residual = jnp.max(jnp.stack([result.residual for result in results]))
         iterations = jnp.max(jnp.stack([result.iterations for result in results]))
         return _Direction(tuple(result.x for result in results), residual, iterations.astype(residual.dtype))
@@ -187,12 +194,10 @@ def second_order(
         factors = averaged(state, found)
         spectra = tuple((spectrum(a), spectrum(s)) for a, s in factors)
         model = model_of(found, local_energies)
-        metric: Curvature | None = None
-        diagonals: Blocks = ()
-        if composition.metric is not None and config.minres is not None:
+        systems: tuple[_LayerSystem, ...] = ()
+        if composition.metric is not None:
             metric = decision_metric(found) if composition.metric == "decision" else fisher(found)
-            kappa, xi = config.minres.preconditioner_shift, config.minres.preconditioner_power
-            diagonals = tuple((metric.diagonal(index) + kappa) ** xi for index in range(len(g)))
+            systems = tuple(_layer_system(metric, index, block) for index, block in enumerate(g))
 
         def direction(gamma: Array) -> _Direction:
             start: Blocks
@@ -202,9 +207,7 @@ def second_order(
                 assert config.start is not None
                 factor = config.start.decay if config.start.sign == "anti-aligned" else -config.start.decay
                 start = jax.tree.map(lambda part: factor * part, previous)
-            if metric is None:
-                return _Direction(start, zero, zero)
-            return solve_minres(metric, g, start, damping, diagonals)
+            return solve_minres(systems, g, start, damping) if systems else _Direction(start, zero, zero)
 
         def steps(gammas: Array) -> list[_Step]:
             found_directions = jax.lax.map(direction, gammas)
@@ -282,3 +285,17 @@ def second_order(
 
 def _kronecker_direction(spectra: tuple[tuple[Spectrum, Spectrum], ...], grads: Blocks, gamma: Array) -> Blocks:
     return tuple(kronecker_solve(a, s, block, gamma) for (a, s), block in zip(spectra, grads, strict=True))
+
+
+class _LayerSystem(NamedTuple):
+    """The block of a metric that belongs to one layer."""
+
+    matvec: Callable[[Array], Array]
+    diagonal: Array
+
+
+def _layer_system(metric: GramMetric, index: int, block: Array) -> _LayerSystem:
+    if block.size > ASSEMBLED_WEIGHTS:
+        return _LayerSystem(lambda v: metric.block_matvec(index, v), metric.diagonal(index))
+    matrix = metric.block_matrix(index)
+    return _LayerSystem(lambda v: (matrix @ v.ravel()).reshape(v.shape), jnp.diagonal(matrix).reshape(block.shape))

@@ -16,12 +16,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from repro.chunks import largest_divisor
+
 LogDensity = Callable[[Array], Array]
 """Walkers ``(W, A)`` to ln p, ``(W,)``; p need not be normalised."""
 
 TARGET_ACCEPTANCE = 0.5
 LEAST_ACCEPTANCE = 0.05
 WIDTH_BOUNDS = (0.01, 10.0)
+DRAWN_SWEEPS = 50
 
 
 class Chain(NamedTuple):
@@ -70,17 +73,28 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tupl
     """
     dtype = chain.walkers.dtype
 
-    def sweep(carry: tuple[Array, Array, Array], index: Array) -> tuple[tuple[Array, Array, Array], Array]:
-        x, log_p, width = carry
+    def noise(index: Array) -> tuple[Array, Array]:
         move_key, accept_key = jax.random.split(jax.random.fold_in(key, index))
-        proposal = x + width * jax.random.normal(move_key, x.shape, dtype)
+        moves = jax.random.normal(move_key, (chain.walkers.size,), dtype)
+        return moves, jnp.log(jax.random.uniform(accept_key, chain.walkers.shape[:1], dtype))
+
+    def sweep(
+        carry: tuple[Array, Array, Array], drawn: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array, Array], Array]:
+        x, log_p, width = carry
+        moves, log_uniform = drawn
+        proposal = x + width * moves.reshape(x.shape)
         proposal_log_p = log_density(proposal)
-        accept = jnp.log(jax.random.uniform(accept_key, log_p.shape, dtype)) < proposal_log_p - log_p
+        accept = log_uniform < proposal_log_p - log_p
         x = jnp.where(accept[:, None], proposal, x)
         log_p = jnp.where(accept, proposal_log_p, log_p)
         acceptance = jnp.mean(accept, dtype=dtype)
         return (x, log_p, adapted_width(width, acceptance)), acceptance
 
     start = (chain.walkers, log_density(chain.walkers), chain.width)
-    (walkers, _, width), acceptance = jax.lax.scan(sweep, start, jnp.arange(sweeps))
+    # Random numbers of many sweeps at once: a sweep's own are too few to keep two cores busy.
+    batches = jnp.arange(sweeps).reshape(-1, largest_divisor(sweeps, DRAWN_SWEEPS))
+    (walkers, _, width), acceptance = jax.lax.scan(
+        lambda state, indices: jax.lax.scan(sweep, state, jax.vmap(noise)(indices)), start, batches
+    )
     return Chain(walkers, width), jnp.mean(acceptance)
