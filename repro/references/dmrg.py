@@ -23,7 +23,8 @@ from repro.references.quadrature import Reals
 from repro.references.sinc import sinc_kinetic
 
 MAX_PARTICLES = 6
-SPACINGS = (0.25, 0.20)
+FIRST_SPACING, FINER, FINEST = 0.25, 0.8, 0.1
+TOLERANCE = 1e-6
 BOND_DIMENSIONS = (50, 100, 200, 300)
 CUTOFF = 1e-14
 _SEED = 20240301
@@ -75,7 +76,7 @@ def _lowest(particles: int, v0: float, sigma0: float, spacing: float, folder: st
 
 
 def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | None = None) -> tuple[float, float, str]:
-    """Ground-state energy on the finer of two grids.
+    """Ground-state energy on finer and finer grids, until it stands still.
 
     Args:
         particles: A >= 2.
@@ -84,7 +85,7 @@ def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | N
         progress: told of each grid.
 
     Returns:
-        Energy; the change from one grid to the next plus that from one bond dimension to the next; and how.
+        Energy; the last change from one grid to the next plus that from one bond dimension to the next; and how.
 
     Raises:
         InputError: if block2 is not installed, or for more particles than were tried.
@@ -97,13 +98,13 @@ def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | N
         raise InputError(
             "method = 'dmrg': needs the library block2, which is not installed; make setup LOCK=dmrg, or use exact"
         ) from error
-    found = []
-    for spacing in (scale * min(1.0, sigma0 / 0.5) ** 0.5 for scale in SPACINGS):
+    spacing, before, distance = FIRST_SPACING, np.inf, np.inf
+    while distance > TOLERANCE and spacing >= FINEST:
         with tempfile.TemporaryDirectory() as folder:
-            found.append(_lowest(particles, v0, sigma0, spacing, folder))
-        energy, change, sites = found[-1]
+            energy, change, sites = _lowest(particles, v0, sigma0, spacing, folder)
+        basis = f"sinc functions on {sites} sites {spacing:.3f} apart, bond dimension {BOND_DIMENSIONS[-1]}"
+        distance = abs(energy - before) + change
         if progress is not None:
-            progress(f"{sites} sites {spacing:.3f} apart: E = {energy:.9f}, {change:.1e} from the last bond dimension")
-    distance = abs(found[1][0] - found[0][0]) + found[1][1]
-    basis = f"sinc functions on {sites} sites {spacing:.3f} apart, bond dimension {BOND_DIMENSIONS[-1]}"
+            progress(f"{basis}: E = {energy:.9f}, {distance:.1e} from the last")
+        spacing, before = FINER * spacing, energy
     return energy, distance, basis
