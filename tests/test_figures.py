@@ -101,18 +101,38 @@ def test_plain_papermill_works(quick, tmp_path):
 
 
 def test_stored_runs_make_f11(tmp_path):
-    """From the stored runs, nothing is trained, and the points at |V0| <= 10 are within what the figure allows."""
+    """From the stored runs, nothing is trained, and the weakly interacting points are within what the figure allows."""
     done = repro("figures", "F11", "--out", str(tmp_path), timeout=500)
     assert done.returncode == 0, done.stderr
-    assert "5 runs read, 0 computed" in done.stdout
-    assert len(re.findall(r"^read paper_runs/", done.stdout, re.MULTILINE)) == 5
+    assert " 0 computed" in done.stdout
+    assert done.stdout.count(": agrees") == 3
     table = pd.read_csv(tmp_path / "F11.csv")
-    points = table[table["kind"] == "run"].set_index("v0")
-    assert points.loc[[-10.0, 0.0, 10.0], "within"].astype(bool).all()
+    points = table[table["kind"] == "run"].set_index(["particles", "v0"])
+    assert len(points) == len(re.findall(r"^read paper_runs/", done.stdout, re.MULTILINE))
+    assert points.loc[[(2, -10.0), (2, 0.0), (2, 10.0)], "within"].astype(bool).all()
     curves = table[table["kind"] == "reference"]
-    assert len(curves) == 21
-    assert (curves["exact"] <= curves["ci"] + 1e-9).all()
-    assert (curves["exact"] <= curves["hf"] + 1e-9).all()
+    assert len(curves) == 9 * curves["particles"].nunique()
+    assert (curves["exact"] <= curves["ci"] + 1e-6).all()
+    assert (curves["exact"] <= curves["hf"] + 1e-6).all()
+
+
+def test_the_reference_table_and_the_densities_are_made_of_what_is_stored(tmp_path):
+    done = repro("figures", "T00", "F13", "--out", str(tmp_path), timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" 0 computed") == 2
+    table = pd.read_csv(tmp_path / "T00.csv")
+    assert len(table) == 25
+    assert (table["exact_error"] <= 1e-5).all()
+    # The study's own reference is far off for strong attraction.
+    strong = table[table["v0"] == -20.0].set_index("particles")["ci_excess_percent"]
+    assert strong[2] > 1.5
+    assert strong[5] > 14
+    densities = pd.read_csv(tmp_path / "F13.csv")
+    for (count, _), rows in densities.groupby(["particles", "v0"]):
+        width = rows["x"].diff().median()
+        assert abs(width * rows["exact"].sum() - count) < 1e-3
+        apart = 0.5 * width * (rows["n"] - rows["exact"]).abs().sum() / count
+        assert apart < 0.05
 
 
 @pytest.mark.parametrize(
@@ -134,7 +154,7 @@ def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, messa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("F99",), "figure 'F99': unknown; known are F02, F05, F06, F08, F11, F12, F14"),
+        (("F99",), "figure 'F99': unknown; known are F02, F05, F06, F08, F11, F12, F13, F14, T00"),
         (("F08", "-p", "seed=x"), "must be of type int"),
         (("F08", "-p", "seed"), "must be NAME=VALUE"),
         (("F08", "-p", "colour=red"), "unknown parameter 'colour'"),

@@ -30,7 +30,7 @@ LOOKS = {
     "ngd": Look("NGD", GREY, (0, (3, 1.2)), "X"),
     "dgd": Look("DGD", GREEN, "-", "s"),
     "exact": Look("exact", BLACK, "-", ""),
-    "ci": Look("CI, 20 modes", GREEN, (0, (5, 2)), "s"),
+    "ci": Look("CI, 20 modes", GREY, (0, (5, 2)), "D"),
     "hf": Look("Hartree-Fock", ORANGE, (0, (1, 1.2)), "^"),
 }
 
@@ -46,7 +46,9 @@ RC: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.frameon": False,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
     "legend.fontsize": 8.0,
     "lines.linewidth": 1.4,
     "pdf.fonttype": 42,

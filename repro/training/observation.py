@@ -157,8 +157,9 @@ def observe(
     histogram = Histogram(bins, extent)
     with numerics(config.dtype, chosen):
         model, _, state = load_state(config, run, None)
-        batch = jax.jit(_batch(model, histogram))
         root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.chain
+        # Compiled beforehand, so that the time left is estimated from batches alone.
+        batch = jax.jit(_batch(model, histogram)).lower(state.params, chain, root).compile()
         burn_in = max(1, batches // 10)
         found: list[dict[str, np.ndarray]] = []
         reporter.start("observables", 0, burn_in + batches)
