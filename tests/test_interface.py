@@ -65,7 +65,7 @@ def test_help_teaches_without_loading_jax():
     assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0
     done = repro("--help")
     assert done.returncode == 0
-    for command in ("train", "evaluate", "reference", "figures", "bench", "doctor"):
+    for command in ("train", "evaluate", "observables", "reference", "references", "figures", "bench", "doctor"):
         assert command in done.stdout
         assert repro(command, "--help").returncode == 0
     assert repro("--version").stdout.strip()
