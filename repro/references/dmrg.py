@@ -25,6 +25,7 @@ from repro.references.sinc import sinc_kinetic
 MAX_PARTICLES = 6
 FIRST_SPACING, FINER, FINEST = 0.25, 0.8, 0.1
 TOLERANCE = 1e-6
+SWEEP_TOLERANCE = 1e-10
 BOND_DIMENSIONS = (50, 100, 200, 300)
 CUTOFF = 1e-14
 _SEED = 20240301
@@ -66,8 +67,8 @@ def _lowest(particles: int, v0: float, sigma0: float, spacing: float, folder: st
                 n_sweeps=len(noises),
                 bond_dims=[bond],
                 noises=noises,
-                thrds=[1e-10],
-                tol=1e-10,
+                thrds=[SWEEP_TOLERANCE],
+                tol=SWEEP_TOLERANCE,
                 cutoff=CUTOFF,
                 iprint=0,
             )
@@ -85,7 +86,8 @@ def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | N
         progress: told of each grid.
 
     Returns:
-        Energy; the last change from one grid to the next plus that from one bond dimension to the next; and how.
+        Energy; the last change from one grid to the next plus that from one bond dimension to the next, plus the
+        tolerance at which sweeps end; and how.
 
     Raises:
         InputError: if block2 is not installed, or for more particles than were tried.
@@ -103,7 +105,7 @@ def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | N
         with tempfile.TemporaryDirectory() as folder:
             energy, change, sites = _lowest(particles, v0, sigma0, spacing, folder)
         basis = f"sinc functions on {sites} sites {spacing:.3f} apart, bond dimension {BOND_DIMENSIONS[-1]}"
-        distance = abs(energy - before) + change
+        distance = abs(energy - before) + change + SWEEP_TOLERANCE
         if progress is not None:
             progress(f"{basis}: E = {energy:.9f}, {distance:.1e} from the last")
         spacing, before = FINER * spacing, energy
