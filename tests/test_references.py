@@ -276,7 +276,7 @@ def test_command_line_prints_json():
     done = repro("reference", "--method", "ci", "--particles", "2", "--v0", "-10", "--modes", "20", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
-    assert set(found) == {"energy", "error", "method", "particles", "v0", "sigma0", "modes"}
+    assert set(found) == {"energy", "error", "method", "particles", "v0", "sigma0", "modes", "basis"}
     assert round(found["energy"], 6) == 0.599016
     plain = repro("reference", "--method", "exact", "--particles", "2", "--v0", "-10")
     assert "0.595905934591" in plain.stdout
