@@ -19,7 +19,7 @@ help: ## this text
 	@printf '\nvariables\n'
 	@printf '  %-18s %s\n' \
 	  'FIGURES="F08 F11"' 'which figures `make figures` makes; all of them when left out' \
-	  'FRESH=1' 'ignore the stored runs and train all that the figures need (about 2 hours)' \
+	  'FRESH=1' 'ignore the stored runs and train all that the figures need (about 3 hours)' \
 	  'LOCK=cuda' 'set up for an NVIDIA GPU instead of the CPU' \
 	  'LOCK=dmrg' 'set up with block2 as well, for `repro reference --method dmrg`' \
 	  'PYTHON=python3.12' 'the interpreter to set up with, 3.11 or later'
@@ -39,7 +39,7 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 
 setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 min once, then nothing
 
-figures: $(STAMP) ## every figure from the stored runs, into output/: 2 min (FRESH=1: trains anew, 2 h)
+figures: $(STAMP) ## every figure from the stored runs, into output/: 2 min (FRESH=1: trains anew, 3 h)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
 test: $(STAMP) lint ## lint and the whole test suite: 9 min
