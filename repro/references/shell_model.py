@@ -38,8 +38,10 @@ LENGTHS = tuple(0.88**k for k in range(-2, 14))
 """Among which the best is looked for, downhill from neighbour to neighbour."""
 FIRST_QUANTA, STEP = 16, 8
 MAX_PARTICLES = 8
-MAX_DETERMINANTS = 700_000
-"""Bounds the memory: 28 pairs of 8 particles in each make three gigabytes."""
+MAX_PARTS = 24_000_000
+"""Determinants times pairs in each, which bounds the memory to a few gigabytes."""
+THOROUGH_DETERMINANTS = 50_000
+"""Beyond, only shorter lengths than the last best are tried: with more quanta it does not grow."""
 ROUNDING = 1e-11
 """Relative; of the sums over determinants."""
 _SEED = 20240301
@@ -353,7 +355,7 @@ def shell_model_energy(
     wanted = (1e-8 if particles <= 4 else 1e-6) if tolerance is None else tolerance
     steps: list[Step] = []
     place, quanta = LENGTHS.index(1.0), FIRST_QUANTA
-    while count_determinants(particles, quanta) <= MAX_DETERMINANTS:
+    while count_determinants(particles, quanta) * particles * (particles - 1) // 2 <= MAX_PARTS:
         space = Space(particles, quanta)
         found: dict[int, GroundState] = {}
 
@@ -365,7 +367,8 @@ def shell_model_energy(
                 found[index] = lowest_state(space, intrinsic_hamiltonian(space, v0, sigma0, LENGTHS[index]), guess)
             return found[index].energy
 
-        while (best := min((place, place + 1, place - 1), key=energy)) != place:
+        tried = (0, 1, -1) if space.dimension <= THOROUGH_DETERMINANTS else (0, 1)
+        while (best := min((place + change for change in tried), key=energy)) != place:
             place = best
         steps.append(Step(quanta, LENGTHS[place], space.dimension, 0.5 + found[place].energy))
         if progress is not None:
