@@ -42,7 +42,7 @@ setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 mi
 figures: $(STAMP) ## every figure from the stored runs, into output/: 2 min (FRESH=1: trains anew, 3 h)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
-test: $(STAMP) lint ## lint and the whole test suite: 9 min
+test: $(STAMP) lint ## lint and the whole test suite: 14 min
 	@$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff and mypy: 20 s

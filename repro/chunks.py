@@ -39,7 +39,7 @@ def resolve_walker_chunk(config: RunConfig, wanted: int | None = None) -> int:
         return largest_divisor(walkers, max(1, WIDEST_JET // ((particles + 2) * particles * config.ansatz.hidden)))
     if wanted < 1 or walkers % wanted:
         raise InputError(
-            f"walker_chunk = {wanted}: must be at least 1 and divide the number of walkers, {walkers}; leave it out "
+            f"walker_chunk = {wanted}: must divide the number of walkers, {walkers}, and be at least 1; leave it out "
             "for a value chosen from the memory needed"
         )
     return wanted

@@ -127,5 +127,5 @@ def test_chosen_walker_chunk_divides_and_bounds(particles, walkers):
 
 
 def test_walker_chunk_must_divide():
-    with pytest.raises(InputError, match="divide the number of walkers, 10"):
+    with pytest.raises(InputError, match="must divide the number of walkers, 10"):
         resolve_walker_chunk(configure(particles=2, v0=1.0, walkers=10), 3)

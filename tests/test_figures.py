@@ -40,11 +40,14 @@ def test_notebooks_are_stripped_and_declare_typed_parameters(path):
     import papermill
 
     declared = papermill.inspect_notebook(str(path))
-    assert {"epochs", "stored", "trained", "fresh", "out"} <= set(declared)
-    assert {"seed", "seeds"} & set(declared)
+    assert {"stored", "trained", "fresh", "out"} <= set(declared)
+    # A table of references needs no runs, and no slide claims it.
+    of_runs = path.stem != "T00"
+    assert ("epochs" in declared) == of_runs
+    assert bool({"seed", "seeds"} & set(declared)) == of_runs
     assert all(entry["inferred_type_name"] in ("str", "int", "float", "bool") for entry in declared.values())
     text = "".join(document["cells"][0]["source"])
-    assert "**Claim on the slide.**" in text
+    assert ("**Claim on the slide.**" in text) == of_runs
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,7 @@ def test_the_reference_table_and_the_densities_are_made_of_what_is_stored(tmp_pa
     densities = pd.read_csv(tmp_path / "F13.csv")
     for (count, _), rows in densities.groupby(["particles", "v0"]):
         width = rows["x"].diff().median()
-        assert abs(width * rows["exact"].sum() - count) < 1e-3
+        assert -1e-6 < count - width * rows["exact"].sum() < 0.01  # what lies beyond the bins
         apart = 0.5 * width * (rows["n"] - rows["exact"]).abs().sum() / count
         assert apart < 0.05
 

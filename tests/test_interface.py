@@ -132,7 +132,7 @@ def test_the_readmes_commands_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets
     commands = set(re.findall(r"\.venv/bin/repro ([a-z]+)", text))
-    assert commands <= {"train", "evaluate", "reference", "figures", "bench", "doctor"}
+    assert commands <= {"train", "evaluate", "observables", "reference", "figures", "bench", "doctor"}
     assert len(commands) >= 4
     names = {path.stem for path in (ROOT / "figures").glob("*.ipynb")}
     assert set(re.findall(r"FIGURES=(F\d\d)", text)) <= names
