@@ -39,7 +39,7 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 
 setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 min once, then nothing
 
-figures: $(STAMP) ## every figure from the stored runs, into output/: 2 min (FRESH=1: trains anew, 3 h)
+figures: $(STAMP) ## every figure from the stored runs, into output/: 3 min (FRESH=1: trains anew, 3 h)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
 test: $(STAMP) lint ## lint and the whole test suite: 14 min
