@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from repro import __version__
-from repro.errors import InputError, ReproError
+from repro.errors import ReproError
 
 # Commands import what they need themselves: `repro --help` should not wait for JAX.
 
@@ -266,12 +266,10 @@ def observables(
 
     from repro.console import reporter
     from repro.references import known_energy
-    from repro.training.observation import observe, store_observables
+    from repro.training.observation import observe, refuse_observables, store_observables
     from repro.training.rundir import RunDirectory
 
-    refuse = directory / "observables" / "observables.json"
-    if refuse.exists() and not overwrite:
-        raise InputError(f"{refuse}: exists; --overwrite replaces it")
+    refuse_observables(directory, overwrite)  # before the sampling, not after it
     exact = known_energy(RunDirectory(directory).read_config().system)
     found = observe(directory, batches=batches, bins=bins, extent=extent, device=device, reporter=reporter(exact))
     folder = store_observables(directory, found, overwrite)
@@ -306,6 +304,10 @@ def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> No
     Console().print(table)
 
 
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @app.command()
 def reference(
     method: Annotated[str, typer.Option("--method", help="exact, ci, hf or dmrg.", show_default=False)],
@@ -326,10 +328,7 @@ def reference(
     from repro.config import SystemConfig
     from repro.references import reference as compute
 
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    found = compute(method, SystemConfig(particles, v0, sigma0), modes, progress)
+    found = compute(method, SystemConfig(particles, v0, sigma0), modes, _to_stderr)
     if as_json:
         print(json.dumps({key: value for key, value in asdict(found).items() if value is not None}))
     else:
@@ -358,10 +357,7 @@ def references(
     from repro.study.cases import BETWEEN, PARTICLES, STRENGTHS
     from repro.study.reference_table import fill_table
 
-    def note(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    fill_table(out, method or ["exact", "ci", "hf"], particles or PARTICLES, v0 or (*STRENGTHS, *BETWEEN), note)
+    fill_table(out, method or ["exact", "ci", "hf"], particles or PARTICLES, v0 or (*STRENGTHS, *BETWEEN), _to_stderr)
 
 
 @app.command()

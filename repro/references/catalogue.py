@@ -44,6 +44,11 @@ class Reference:
     basis: str
     modes: int | None = None
 
+    @property
+    def system(self) -> SystemConfig:
+        """Whose energy it is."""
+        return SystemConfig(self.particles, self.v0, self.sigma0)
+
 
 def _exact(system: SystemConfig, progress: Progress | None) -> tuple[float, float, str]:
     particles, v0, sigma0 = system.particles, system.v0, system.sigma0

@@ -88,12 +88,8 @@ def read_references(path: Path = STORED) -> list[Row]:
 
 def stored_reference(method: str, system: SystemConfig, path: Path = STORED) -> Reference | None:
     """The stored reference of a case, or None."""
-    same = (system.particles, system.v0, system.sigma0)
-    for row in read_references(path):
-        found = row.reference
-        if found.method == method and (found.particles, found.v0, found.sigma0) == same:
-            return found
-    return None
+    rows = (row.reference for row in read_references(path))
+    return next((found for found in rows if found.method == method and found.system == system), None)
 
 
 def known_energy(system: SystemConfig) -> float | None:

@@ -18,6 +18,7 @@ from repro.errors import ReproError
 from repro.physics.hamiltonian import gaussian_interaction
 from repro.physics.oscillator import oscillator_orbitals
 from repro.references.quadrature import Reals, gauss_hermite
+from repro.references.sinc import sinc_kinetic
 
 TOLERANCE = 1e-12
 MAX_FUNCTIONS = 256
@@ -60,11 +61,9 @@ def relative_energy_sinc(v0: float, sigma0: float, spacing: float, extent: float
     """
     index = np.arange(1, int(extent / spacing) + 1)
     q = spacing * index
-    difference = np.subtract.outer(index, index)
     total = np.add.outer(index, index)
-    off = np.where(difference == 0, 1, difference)
-    kinetic = np.where(difference == 0, np.pi**2 / 6.0, (-1.0) ** difference / off**2) - (-1.0) ** total / total**2
-    matrix = kinetic / spacing**2 + np.diag(0.5 * q**2 + gaussian_interaction(np.sqrt(2.0) * q, v0, sigma0))
+    kinetic = sinc_kinetic(len(index), spacing) - (-1.0) ** total / (total * spacing) ** 2
+    matrix = kinetic + np.diag(0.5 * q**2 + gaussian_interaction(np.sqrt(2.0) * q, v0, sigma0))
     return float(eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
 
 

@@ -51,10 +51,11 @@ def observables_of(run: Run) -> StoredObservables:
     from repro.training.observation import observe, store_observables
     from repro.training.rundir import RunDirectory
 
-    folder = run.path / "observables"
+    directory = RunDirectory(run.path)
+    folder = directory.observables
     summary = folder / "observables.json"
     if not summary.exists():
-        if not RunDirectory(run.path).checkpoint.exists():
+        if not directory.checkpoint.exists():
             raise InputError(f"{folder}: no observables, and no checkpoint to sample; train the run anew")
         configure_jax()
         store_observables(run.path, observe(run.path))

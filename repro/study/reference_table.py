@@ -44,8 +44,8 @@ def fill_table(
         for method, count, v0 in product(methods, sorted(particles), sorted(strengths))
     ]
     rows = read_references(path)
-    there = {(row.reference.method, row.reference.particles, row.reference.v0, row.reference.sigma0) for row in rows}
-    missing = [case for case in cases if (case[0], case[1].particles, case[1].v0, case[1].sigma0) not in there]
+    there = {(row.reference.method, row.reference.system) for row in rows}
+    missing = [case for case in cases if case not in there]
     note(f"{path}: {len(cases) - len(missing)} of {len(cases)} cases are there")
     revision, begin = git_revision(), time.monotonic()
     for number, (method, system) in enumerate(missing, start=1):

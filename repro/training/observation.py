@@ -194,6 +194,18 @@ def _table(columns: dict[str, np.ndarray]) -> bytes:
     return stream.getvalue().encode()
 
 
+def refuse_observables(path: Path, overwrite: bool) -> Path:
+    """Where the summary of a run's observables goes.
+
+    Raises:
+        InputError: if there are observables already and ``overwrite`` is not set.
+    """
+    summary = RunDirectory(path).observables / "observables.json"
+    if summary.exists() and not overwrite:
+        raise InputError(f"{summary}: exists; --overwrite replaces it")
+    return summary
+
+
 def store_observables(path: Path, observables: Observables, overwrite: bool = False) -> Path:
     """Writes density.csv, pair_density.csv, density_matrix.csv, occupations.csv and observables.json (with the hashes).
 
@@ -208,10 +220,8 @@ def store_observables(path: Path, observables: Observables, overwrite: bool = Fa
     Raises:
         InputError: if there are observables already and ``overwrite`` is not set.
     """
-    folder = path / "observables"
-    summary = folder / "observables.json"
-    if summary.exists() and not overwrite:
-        raise InputError(f"{summary}: exists; --overwrite replaces it")
+    summary = refuse_observables(path, overwrite)
+    folder = summary.parent
     centres = observables.histogram.centres
     x, y = np.meshgrid(centres, centres, indexing="ij")
     upper = y >= x  # symmetric

@@ -49,6 +49,11 @@ class RunDirectory:
         return self.path / "pretrained.npz"
 
     @property
+    def observables(self) -> Path:
+        """The folder of what ``repro observables`` measured."""
+        return self.path / "observables"
+
+    @property
     def result(self) -> Path:
         """The outcome; there only when the run has ended."""
         return self.path / "result.json"
