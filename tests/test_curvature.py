@@ -37,16 +37,16 @@ class Dense(NamedTuple):
 
 
 @cache
-def case(particles: int, determinants: int):
-    psi, params = random_state(particles, determinants, hidden=4)
+def case(particles: int, determinants: int, layers: int = 2):
+    psi, params = random_state(particles, determinants, hidden=4, layers=layers)
     x = jax.random.normal(jax.random.key(3), (WALKERS, particles))
     return psi, params, x
 
 
 @cache
-def dense(particles: int, determinants: int) -> Dense:
+def dense(particles: int, determinants: int, layers: int = 2) -> Dense:
     """Every matrix from derivatives of single walkers' ln|psi| and local energies."""
-    psi, params, x = case(particles, determinants)
+    psi, params, x = case(particles, determinants, layers)
     flat = ravel_pytree(psi.structure.split(params))[0]
     found = single_walker_derivatives(psi, params, SYSTEM)(flat, x)
     scores, mixed, energies, slopes = (np.asarray(part) for part in found)
@@ -76,18 +76,19 @@ def sizes(blocks):
 
 
 @pytest.mark.parametrize(
-    ("particles", "determinants", "path"),
+    ("particles", "determinants", "layers", "path"),
     [
-        *((2, 1, path) for path in ("structured", "structured, chunks", "generic", "generic, chunks")),
-        (3, 1, "structured"),
-        (2, 2, "structured"),
-        *((3, 2, path) for path in ("structured", "generic, chunks")),
+        *((2, 1, 2, path) for path in ("structured", "structured, chunks", "generic", "generic, chunks")),
+        # The inputs of the first two layers have tangents of a form of their own, those of further layers have not.
+        *((3, 1, layers, "structured") for layers in (1, 2, 3)),
+        (2, 2, 2, "structured"),
+        *((3, 2, 2, path) for path in ("structured", "generic, chunks")),
     ],
 )
-def test_operators_against_dense_matrices(particles, determinants, path):
+def test_operators_against_dense_matrices(particles, determinants, layers, path):
     """Products, quadratic forms, layer blocks and diagonals, relative 1e-10."""
-    psi, params, x = case(particles, determinants)
-    expected = dense(particles, determinants)
+    psi, params, x = case(particles, determinants, layers)
+    expected = dense(particles, determinants, layers)
     chunk = WALKERS // 3 if "chunks" in path else WALKERS
     state = psi if path.startswith("structured") else psi._replace(structure=None)
     reference = psi.structure

@@ -14,7 +14,7 @@ from jax import Array
 from repro.ansatz.determinant import log_sum_determinants, sum_laplacian_ratio
 from repro.ansatz.jet import F, Jet, position_jet
 from repro.ansatz.layers import ENVELOPE, EquivariantOrbitals, Tap, untapped
-from repro.ansatz.linear import LinearLayer, LinearTangents
+from repro.ansatz.linear import LinearLayer, LinearTangents, LocalTangents
 from repro.ansatz.trial import Blocks, Params, Structure
 
 
@@ -120,8 +120,13 @@ def slater_wavefunction(
             return jax.jvp(lambda y: observed(params, y), (x,), (jnp.broadcast_to(direction, x.shape),))
 
         values, slopes = jax.vmap(along, out_axes=(None, 0))(jnp.eye(particles, dtype=x.dtype))
-        # The last shared input, where there is one, is the constant 1.
-        return values, tuple(LinearTangents(own, shared[..., :-1], e) for own, shared, e in slopes)
+        # Positions and the first layer's features see their own particle and the mean of all; later ones see each.
+        local = {0, 1, len(slopes) - 1}
+        return values, tuple(
+            # The last shared input, where there is one, is the constant 1.
+            LinearTangents(LocalTangents.of(own) if index in local else own, shared[..., :-1], e)
+            for index, (own, shared, e) in enumerate(slopes)
+        )
 
     def split(params: Params) -> Blocks:
         blocks = [
