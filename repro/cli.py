@@ -1,4 +1,4 @@
-"""The command line: ``repro train | evaluate | reference | figures | bench | doctor``."""
+"""The command line, ``repro --help``."""
 
 from __future__ import annotations
 
@@ -376,6 +376,50 @@ def figures(
     from repro.study.figures import make_figures
 
     make_figures(names or [], out, fresh=fresh, assignments=parameter or [])
+
+
+@app.command()
+def sweep(
+    grid: Annotated[Path, typer.Argument(help="A TOML file of [[runs]] tables.", show_default=False)],
+    jobs: Annotated[int, typer.Option("--jobs", help="Runs at a time, each on its share of the processors.")] = 1,
+    out: Annotated[Path, typer.Option("--out", help="Where the runs are made.")] = Path("runs/sweep"),
+    again: Annotated[
+        bool, typer.Option("--again", help="Also make the runs that are stored with the project.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run.")] = False,
+    device: Device = None,
+) -> None:
+    """Make the runs of a grid that are not there yet, several at a time.
+
+    A [[runs]] table stands for all combinations of its values; a list is several values. Its keys are the options of
+    `repro train` with underscores, such as optimizer = ["kfac", "dgd"], particles = 2, v0 = [-10, 10], seed = [0, 1].
+
+    What is stored is skipped, what was interrupted goes on, runs with the same pretraining share it. A run that
+    diverges is a result; one that fails is reported, and the rest goes on (exit code 1 at the end).
+
+    Example: repro sweep paper_runs/grids/seeds.toml --jobs 2
+    """
+    from repro.console import sweep_summary, sweep_watcher
+    from repro.study.grid import read_grid
+    from repro.study.store import STORED_RUNS, project_path
+    from repro.study.sweep import FAILED
+    from repro.study.sweep import plan as plan_sweep
+    from repro.study.sweep import sweep as run_sweep
+
+    configs = read_grid(grid)
+    stored = [] if again else [project_path(STORED_RUNS)]
+    if plan:
+        for job in plan_sweep(configs, stored, out):
+            print(f"{job.state:<9} {job.path}")
+        return
+    with sweep_watcher() as watcher:
+        ended = run_sweep(configs, out, stored=stored, jobs=jobs, device=device, watcher=watcher)
+    print(f"{out}: {sweep_summary(ended)}")
+    failures = [job for job in ended if job.state == FAILED]
+    for job in failures:
+        print(f"failed: {job.path.name}: {job.told} (see {job.log})", file=sys.stderr)
+    if failures:
+        raise typer.Exit(1)
 
 
 bench = typer.Typer(help="Measure speed; ratios within one run.", no_args_is_help=True, rich_markup_mode=None)

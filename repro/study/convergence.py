@@ -15,6 +15,20 @@ DEFINITION = (
 )
 WINDOW, LEVEL, OUTLIER = 0.05, 0.01, 0.10
 TAIL = 0.2
+RESOLUTION = 1e-6
+"""Smallest relative error told apart from none: single precision."""
+
+SMOOTHING = 40
+"""Epochs whose median must be within a level for the level to be reached."""
+
+SPEED = (
+    f"A level is reached when the median relative error of {SMOOTHING} epochs in a row is at most that, in modulus; "
+    "a run that never gets there needs infinitely many."
+)
+KINDS = (
+    "Unstable: it diverged, or in the last fifth of its epochs an energy lies more than 10 % of |E_exact| from their "
+    "median. Converged: as defined. Stuck: steady, but at another energy."
+)
 
 
 def relative_error(energies: pd.Series, exact: float) -> pd.Series:
@@ -39,13 +53,46 @@ def fluctuation(run: Run, exact: float) -> float:
     return float(high - low) / 2.0
 
 
+def excursion(run: Run, exact: float) -> float:
+    """Largest distance of an energy of the last fifth from their median, over |E_exact|; infinite if it diverged."""
+    if not run.complete:
+        return math.inf
+    tail = relative_error(run.curve["energy"], exact).tail(math.ceil(TAIL * run.config.epochs))
+    return float((tail - tail.median()).abs().max())
+
+
+def kind(run: Run, exact: float) -> str:
+    """How a run ended, by :data:`KINDS`."""
+    if excursion(run, exact) > OUTLIER:
+        return "unstable"
+    return "converged" if converged(run, exact) else "stuck"
+
+
+def epochs_to(run: Run, exact: float, level: float = LEVEL) -> float:
+    """Epochs until a level is reached, by :data:`SPEED`; infinite if it never is."""
+    medians = relative_error(run.curve["energy"], exact).rolling(SMOOTHING).median()
+    inside = np.flatnonzero(medians.abs().to_numpy() <= level)
+    return float(inside[0]) + 1.0 if inside.size else math.inf
+
+
+def seconds_to(run: Run, exact: float, level: float = LEVEL) -> float:
+    """Seconds of training until a level is reached, as :func:`epochs_to`."""
+    epochs = epochs_to(run, exact, level)
+    return math.inf if math.isinf(epochs) else float(run.curve["seconds"].iloc[: int(epochs)].sum())
+
+
+def final_error(run: Run, exact: float) -> float:
+    """|E - E_exact| / |E_exact| of the final energy, at least its standard error; infinite if the run diverged."""
+    if not run.complete:
+        return math.inf
+    least = max(run.result["energy_error"], RESOLUTION * abs(exact))
+    return float(max(abs(run.result["energy"] - exact), least) / abs(exact))
+
+
 def summary(runs: list[Run], exact: float) -> pd.DataFrame:
     """One row for each run: how it ended."""
     rows = []
     for run in runs:
-        error = relative_error(run.curve["energy"], exact)
-        medians = error.rolling(40).median()
-        inside = np.flatnonzero(medians.abs().to_numpy() <= LEVEL)
         rows.append(
             {
                 "optimizer": run.config.optimizer.name,
@@ -54,7 +101,7 @@ def summary(runs: list[Run], exact: float) -> pd.DataFrame:
                 "status": run.result["status"],
                 "epochs": len(run.curve),
                 "converged": converged(run, exact),
-                "within_1_percent_at": int(inside[0]) + 1 if inside.size else math.inf,
+                "within_1_percent_at": epochs_to(run, exact),
                 "fluctuation": fluctuation(run, exact),
                 "energy": run.result.get("energy", math.nan),
                 "energy_error": run.result.get("energy_error", math.nan),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pandas as pd
 from repro.config import RunConfig
 from repro.errors import DivergedError, InputError
 from repro.training.rundir import RunDirectory
+
+STORED_RUNS = "paper_runs"
+"""Where the reference runs are that come with the project."""
 
 
 def project_path(name: str | Path) -> Path:
@@ -78,6 +82,20 @@ def find_run(root: Path, config: RunConfig) -> Path | None:
     return None
 
 
+def finished_runs(root: Path) -> dict[str, Path]:
+    """The directories of all finished runs below ``root`` by content hash.
+
+    Raises:
+        InputError: if a configuration below ``root`` was altered.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(root.glob("*/config.json")):
+        run = RunDirectory(file.parent)
+        if run.result.exists():
+            found.setdefault(run.read_config().content_hash, file.parent)
+    return found
+
+
 @dataclass
 class RunSource:
     """Where a figure gets its runs from; it keeps count of what it gave.
@@ -86,28 +104,43 @@ class RunSource:
         stored: reference runs that came with the project, never written to.
         trained: where runs that are not stored are made, and looked for.
         fresh: whether the stored runs are ignored.
-        given: the runs handed out so far.
+        given: the runs handed out so far, each once.
+        quiet: whether to print nothing.
     """
 
     stored: Path
     trained: Path
     fresh: bool = False
     given: list[Run] = field(default_factory=list)
+    quiet: bool = False
+
+    def available(self, configs: Sequence[RunConfig]) -> list[Run]:
+        """Those of the runs that are there; nothing is trained, unless a fresh source is to make stored ones anew."""
+        stored = finished_runs(self.stored)
+        if self.fresh:
+            return [self.get(config) for config in configs if config.content_hash in stored]
+        found = finished_runs(self.trained) | stored
+        return [self._give(load_run(found[key])) for config in configs if (key := config.content_hash) in found]
 
     def get(self, config: RunConfig) -> Run:
         """The run with this configuration: read if there is one, else trained; which of the two is printed."""
         roots = [self.trained] if self.fresh else [self.stored, self.trained]
         found = next((path for root in roots if (path := find_run(root, config))), None)
-        run = load_run(found) if found else self._train(config)
+        return self._give(load_run(found) if found else self._train(config))
+
+    def _give(self, run: Run) -> Run:
+        if any(known.config == run.config for known in self.given):
+            return run
         result = run.result
         outcome = f"{result['status']} in epoch {result.get('epoch')}"
         if run.complete:
             outcome = f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}"
-        print(
-            f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: {outcome}, "
-            f"{result['device']['kind']}, revision {result['git_revision'][:12]}",
-            flush=True,
-        )
+        if not self.quiet:
+            print(
+                f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: {outcome}, "
+                f"{result['device']['kind']}, revision {result['git_revision'][:12]}",
+                flush=True,
+            )
         self.given.append(run)
         return run
 

@@ -298,18 +298,22 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -
     return model, phase, checkpoint.state(jax.eval_shape(template))
 
 
-def _donor(config: RunConfig, path: Path) -> RunDirectory:
-    """The run in ``path``, known to have ended the same pretraining as ``config`` asks for."""
-    donor = RunDirectory(path)
-    theirs = donor.read_config()
+def pretraining_differences(theirs: RunConfig, ours: RunConfig) -> list[str]:
+    """What makes the pretraining of two runs differ; it knows neither couplings nor optimiser."""
     same = replace(
-        config,
-        system=replace(config.system, v0=theirs.system.v0, sigma0=theirs.system.sigma0),
+        ours,
+        system=replace(ours.system, v0=theirs.system.v0, sigma0=theirs.system.sigma0),
         optimizer=theirs.optimizer,
         epochs=theirs.epochs,
         evaluation=theirs.evaluation,
     )
-    if changed := differences(theirs, same):
+    return differences(theirs, same)
+
+
+def _donor(config: RunConfig, path: Path) -> RunDirectory:
+    """The run in ``path``, known to have ended the same pretraining as ``config`` asks for."""
+    donor = RunDirectory(path)
+    if changed := pretraining_differences(donor.read_config(), config):
         raise InputError(f"pretrained = {path}: was pretrained differently; there -> here: {'; '.join(changed)}")
     if not donor.pretrained.exists():
         raise InputError(f"pretrained = {path}: has no {donor.pretrained.name}: its pretraining has not ended yet")

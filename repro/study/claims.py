@@ -1,0 +1,169 @@
+"""The claims of the study, read from ``claims.toml`` and checked."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from repro.config import OPTIMIZERS, RunConfig, SystemConfig
+from repro.errors import InputError
+from repro.study.cases import CASES
+from repro.study.profiles import PROFILES, configure
+
+SOURCE = "claims.toml"
+TESTS = ("ratio", "level", "count", "fewer", "kinds", "every")
+KINDS = ("converged", "unstable", "stuck")
+ADAM_EPOCHS = 10_000
+"""The deck lets Adam run so long; the second-order optimisers have the profile's epochs."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the slides and the test that decides it.
+
+    Attributes:
+        id: such as "F04.accuracy".
+        figure: where it is shown, such as "F04".
+        statement: what is claimed, in our words.
+        test: one of :data:`TESTS`.
+        quantity: what is measured, a name known to :mod:`repro.study.evidence`.
+        of: the optimisers measured; of several the best one counts.
+        to: the optimiser compared with, or "".
+        at_least: lower bound.
+        at_most: upper bound.
+        word: the word of the slide that the bounds stand for, or "".
+        kinds: of runs that are counted.
+        stated: the number that the slide states.
+        cases: the systems; empty where no runs are needed.
+        seeds: how many, from 0 on.
+        profile: size of the runs.
+        groups: "v0" to judge each interaction strength apart, or "".
+    """
+
+    id: str
+    figure: str
+    statement: str
+    test: str
+    quantity: str
+    of: tuple[str, ...] = ()
+    to: str = ""
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    word: str = ""
+    kinds: tuple[str, ...] = ()
+    stated: int = 0
+    cases: tuple[SystemConfig, ...] = ()
+    seeds: int = 1
+    profile: str = "laptop"
+    groups: str = ""
+
+    def config(self, optimizer: str, system: SystemConfig, seed: int) -> RunConfig:
+        """The run of one optimiser, case and seed."""
+        return study_run(optimizer, system, seed, self.profile)
+
+    @property
+    def configs(self) -> list[RunConfig]:
+        """All runs that the claim is about."""
+        names = (*self.of, *([self.to] if self.to else []))
+        return [
+            self.config(name, system, seed) for name in names for system in self.cases for seed in range(self.seeds)
+        ]
+
+
+def study_run(optimizer: str, system: SystemConfig, seed: int = 0, profile: str = "laptop") -> RunConfig:
+    """The run of the study for an optimiser and a case: every regulator as released."""
+    epochs = ADAM_EPOCHS if optimizer == "adam" else None
+    return configure(
+        particles=system.particles,
+        v0=system.v0,
+        sigma0=system.sigma0,
+        optimizer=optimizer,
+        seed=seed,
+        profile=profile,
+        epochs=epochs,
+    )
+
+
+@cache
+def load_claims() -> tuple[Claim, ...]:
+    """All claims, in the order of the file."""
+    return parse_claims(resources.files(__package__).joinpath(SOURCE).read_text())
+
+
+def claims_of(figure: str) -> tuple[Claim, ...]:
+    """The claims that a figure shows.
+
+    Raises:
+        InputError: if it shows none.
+    """
+    found = tuple(claim for claim in load_claims() if claim.figure == figure)
+    if not found:
+        raise InputError(f"figure {figure!r}: no claim in {SOURCE} is about it")
+    return found
+
+
+def parse_claims(text: str) -> tuple[Claim, ...]:
+    """The claims of a file.
+
+    Raises:
+        InputError: for what is not TOML, an unknown key, word, test, optimiser, kind or profile, or a name given twice.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{SOURCE}: not TOML ({error})") from error
+    words = document.get("words", {})
+    claims = tuple(_claim(entry, words) for entry in document.get("claim", []))
+    names = [claim.id for claim in claims]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{SOURCE}: claim {twice[0]} is there twice")
+    return claims
+
+
+def parse_cases(text: str) -> tuple[SystemConfig, ...]:
+    """The cases that a text names: "all", or couplings by number of particles as in "2:-10 3:-20,20".
+
+    Raises:
+        InputError: for another text, or a case out of its bounds.
+    """
+    if text == "all":
+        return CASES
+    try:
+        parts = [part.split(":") for part in text.split()]
+        pairs = [(int(count), float(v0)) for count, couplings in parts for v0 in couplings.split(",") if v0]
+    except ValueError as error:
+        raise InputError(f"cases = {text!r}: must be 'all' or like '2:-10 3:-20,20'") from error
+    return tuple(SystemConfig(count, v0) for count, v0 in pairs)
+
+
+def _claim(entry: dict[str, Any], words: dict[str, dict[str, float]]) -> Claim:
+    place = f"{SOURCE}, claim {entry.get('id', '?')}"
+    values = dict(entry)
+    word = values.pop("bound", "")
+    if word:
+        if word not in words:
+            raise InputError(f"{place}: bound = {word!r}: unknown word; known are {', '.join(words)}")
+        values |= words[word] | {"word": word}
+    values["cases"] = parse_cases(values.get("cases", ""))
+    for name in ("of", "kinds"):
+        values[name] = tuple(values.get(name, ()))
+    try:
+        claim = Claim(**values)
+    except TypeError as error:
+        raise InputError(f"{place}: {error}") from error
+    allowed: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+        ("test", (claim.test,), TESTS),
+        ("of", claim.of, OPTIMIZERS),
+        ("to", (claim.to,), ("", *OPTIMIZERS)),
+        ("kinds", claim.kinds, KINDS),
+        ("profile", (claim.profile,), tuple(PROFILES)),
+        ("groups", (claim.groups,), ("", "v0")),
+    )
+    for name, given, known in allowed:
+        if unknown := next((value for value in given if value not in known), None):
+            raise InputError(f"{place}: {name} = {unknown!r}: unknown; known are {', '.join(filter(None, known))}")
+    return claim

@@ -1,0 +1,247 @@
+"""The numbers that claims are judged by, each with its label and the runs it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from repro.config import RunConfig, SystemConfig
+from repro.errors import InputError, ReproError
+from repro.references import stored_reference
+from repro.study import convergence
+from repro.study.cases import CASES, PARTICLES
+from repro.study.claims import Claim
+from repro.study.observables import observables_of
+from repro.study.profiles import configure
+from repro.study.store import STORED_RUNS, Run, RunSource, project_path
+
+BENCHMARK = f"{STORED_RUNS}/benchmarks/T01.csv"
+COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
+BUNCHED, CRYSTAL = -20.0, 20.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One number.
+
+    Attributes:
+        label: what it belongs to, such as "A = 2, V0 = -10, seed 0".
+        value: the number; infinite for a miss.
+        group: of the groups that are judged apart, or "".
+        runs: names of the runs it came from.
+    """
+
+    label: str
+    value: float
+    group: str = ""
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a claim has to go by.
+
+    Attributes:
+        items: the numbers, in the order of cases and seeds.
+        wanted: how many there would be if every run were made.
+        missing: the configurations of the runs that are not there.
+    """
+
+    items: tuple[Item, ...]
+    wanted: int
+    missing: tuple[RunConfig, ...] = ()
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Names of all runs used."""
+        return tuple(sorted({name for item in self.items for name in item.runs}))
+
+
+def exact_energy(system: SystemConfig) -> float:
+    """The stored exact energy of a case.
+
+    Raises:
+        ReproError: if there is none.
+    """
+    found = stored_reference("exact", system)
+    if found is None:
+        raise ReproError(f"A = {system.particles}, V0 = {system.v0:g}: no exact energy stored; see `repro references`")
+    return found.energy
+
+
+def _sigma_below(run: Run, exact: float) -> float:
+    if not run.complete:
+        return -math.inf  # no final energy, so none that is too low
+    return float((exact - run.result["energy"]) / max(run.result["energy_error"], 1e-6 * abs(exact)))
+
+
+def _damping_range(run: Run, exact: float) -> float:
+    del exact
+    damping = run.curve["lambda"]
+    return float(damping.max() / damping.min())
+
+
+RUN_QUANTITIES: dict[str, Callable[[Run, float], float]] = {
+    "fluctuation": convergence.fluctuation,
+    "excursion": convergence.excursion,
+    "final_error": convergence.final_error,
+    "epochs_to_1_percent": convergence.epochs_to,
+    "seconds_to_1_percent": convergence.seconds_to,
+    "sigma_below_exact": _sigma_below,
+    "damping_range": _damping_range,
+}
+"""Numbers of one run, given the exact energy."""
+
+
+def case_label(system: SystemConfig, seed: int | None = None) -> str:
+    """Such as "A = 2, V0 = -10, seed 0"."""
+    return f"A = {system.particles}, V0 = {system.v0:g}" + ("" if seed is None else f", seed {seed}")
+
+
+def ratio(first: float, second: float) -> float:
+    """First / second, where two misses are equal and a miss is infinitely worse than any number."""
+    if math.isinf(first) and math.isinf(second):
+        return 1.0
+    return math.inf if second == 0.0 else first / second
+
+
+def gather(claim: Claim, source: RunSource) -> Evidence:
+    """The evidence for a claim that the runs at hand give.
+
+    Raises:
+        InputError: for a quantity that is not known.
+    """
+    if claim.quantity in COMPUTED:
+        items = tuple(COMPUTED[claim.quantity](source))
+        return Evidence(items, len(items))
+    if claim.quantity != "kind" and claim.quantity not in RUN_QUANTITIES:
+        known = ", ".join(("kind", *RUN_QUANTITIES, *COMPUTED))
+        raise InputError(f"claim {claim.id}: quantity = {claim.quantity!r}: unknown; known are {known}")
+    runs = {run.config.content_hash: run for run in source.available(claim.configs)}
+    missing = tuple(config for config in claim.configs if config.content_hash not in runs)
+    places = [(system, seed) for system in claim.cases for seed in range(claim.seeds)]
+
+    def run_of(name: str, system: SystemConfig, seed: int) -> Run | None:
+        return runs.get(claim.config(name, system, seed).content_hash)
+
+    found, wanted = [], 0
+    paired = bool(claim.to) and claim.test != "fewer"
+    for system, seed in places:
+        exact, label = exact_energy(system), case_label(system, seed)
+        group = f"V0 = {system.v0:g}" if claim.groups == "v0" else ""
+        if paired:
+            wanted += 1
+            first, second = [run_of(name, system, seed) for name in claim.of], run_of(claim.to, system, seed)
+            if second is None or any(run is None for run in first):
+                continue
+            measure = RUN_QUANTITIES[claim.quantity]
+            best = min(measure(run, exact) for run in first if run is not None)
+            used = tuple(run.path.name for run in (*first, second) if run is not None)
+            found.append(Item(label, ratio(best, measure(second, exact)), group, used))
+            continue
+        for name in (*claim.of, *([claim.to] if claim.to else [])):
+            wanted += 1
+            if (run := run_of(name, system, seed)) is None:
+                continue
+            if claim.quantity == "kind":
+                ended = convergence.kind(run, exact)
+                found.append(Item(f"{name}, {label}", math.nan, f"{name}: {ended}", (run.path.name,)))
+            else:
+                value = RUN_QUANTITIES[claim.quantity](run, exact)
+                found.append(Item(f"{name}, {label}", value, group, (run.path.name,)))
+    return Evidence(tuple(found), wanted, missing)
+
+
+def cost_ratios(source: RunSource) -> list[Item]:
+    """Seconds of an epoch of an improvement over those of what it improves, from the stored benchmark."""
+    del source
+    try:
+        table = pd.read_csv(project_path(BENCHMARK)).set_index(["optimizer", "particles"])["seconds_per_epoch"]
+        return [
+            Item(f"{name} / {base}, A = {count}", float(table[name, count] / table[base, count]))
+            for name, base in COMPARED_COSTS
+            for count in sorted(set(table.index.get_level_values("particles")))
+        ]
+    except (OSError, KeyError) as error:
+        raise ReproError(f"{BENCHMARK}: cannot be used ({error}); make it again with `repro bench epoch`") from error
+
+
+def ci_excesses(source: RunSource) -> list[Item]:
+    """How far 20-mode configuration interaction lies above the exact energy, relative."""
+    del source
+    items = []
+    for system in CASES:
+        exact, truncated = exact_energy(system), stored_reference("ci", system)
+        if truncated is None:
+            raise ReproError(f"{case_label(system)}: no configuration interaction stored; see `repro references`")
+        items.append(Item(case_label(system), (truncated.energy - exact) / abs(exact), f"V0 = {system.v0:g}"))
+    return items
+
+
+def kronecker_quality(attribute: str) -> Callable[[RunSource], list[Item]]:
+    """A number of :class:`repro.study.fisher_images.FisherMatrices` for several seeds, computed now."""
+
+    def items(source: RunSource) -> list[Item]:
+        del source
+        from repro.runtime import configure_jax
+        from repro.study.fisher_images import SEEDS, fisher_matrices, small_run
+
+        configure_jax()
+        return [
+            Item(f"seed {seed}", float(getattr(fisher_matrices(small_run(seed)), attribute))) for seed in range(SEEDS)
+        ]
+
+    return items
+
+
+def density_run(particles: int, v0: float) -> RunConfig:
+    """The state whose densities the study of observables uses."""
+    return configure(particles=particles, v0=v0, optimizer="dgd", epochs=300, start="aligned", damping=10.0)
+
+
+def maxima(density: np.ndarray, error: np.ndarray) -> int:
+    """Maxima of a sampled density that stand out of its noise.
+
+    Args:
+        density: in bins.
+        error: its standard error.
+
+    Returns:
+        The number of maxima higher than a tenth of the highest and more prominent than five standard errors of the
+        difference of two bins.
+    """
+    from scipy.signal import find_peaks
+
+    found, _ = find_peaks(density, height=0.1 * density.max(), prominence=5.0 * math.sqrt(2.0) * float(error.max()))
+    return len(found)
+
+
+def _maxima_of(v0: float, expected: Callable[[int], int]) -> Callable[[RunSource], list[Item]]:
+    def items(source: RunSource) -> list[Item]:
+        found = []
+        for run in source.available([density_run(count, v0) for count in PARTICLES]):
+            if not run.complete:
+                continue
+            table = observables_of(run).density
+            count = maxima(table["n"].to_numpy(), table["error"].to_numpy())
+            system = run.config.system
+            value = float(abs(count - expected(system.particles)))
+            found.append(Item(f"{case_label(system)}: {count}", value, "", (run.path.name,)))
+        return found
+
+    return items
+
+
+COMPUTED: dict[str, Callable[[RunSource], Sequence[Item]]] = {
+    "cost_ratio": cost_ratios,
+    "ci_excess": ci_excesses,
+    "kronecker_distance": kronecker_quality("distance"),
+    "kronecker_gain": kronecker_quality("gain"),
+    "surplus_maxima_bunched": _maxima_of(BUNCHED, lambda _: 1),
+    "missing_maxima_crystal": _maxima_of(CRYSTAL, lambda particles: particles),
+}
+"""Numbers that do not come from curves."""

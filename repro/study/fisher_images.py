@@ -1,0 +1,116 @@
+"""The Fisher metric of a small state as a matrix, beside what Kronecker factors make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from repro.config import RunConfig
+from repro.curvature import fisher, kronecker_factors
+from repro.curvature.derivatives import derivatives
+from repro.study.profiles import configure
+from repro.training.epoch import chunk_of_epochs, energy_gradient, walker_energies
+from repro.training.run import build_model
+
+HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 100
+DAMPING = 1e-3
+SEEDS = 5
+
+
+def small_run(seed: int = 0, particles: int = 2, v0: float = -10.0) -> RunConfig:
+    """A network of the study's build so small that its whole metric can be seen, trained by KFAC."""
+    return configure(
+        particles=particles,
+        v0=v0,
+        optimizer="kfac",
+        hidden=HIDDEN,
+        walkers=WALKERS,
+        seed=seed,
+        pretrain_epochs=PRETRAIN_EPOCHS,
+        epochs=EPOCHS,
+    )
+
+
+@dataclass(frozen=True)
+class FisherMatrices:
+    """Matrices over all P parameters, ordered by layer.
+
+    Attributes:
+        exact: 4 Cov(D, D), shape ``(P, P)``.
+        blocked: its diagonal blocks, one a layer.
+        kronecker: the Kronecker products of the factors, neither centred nor damped, factor 4.
+        inverses: of the three, damped by :data:`DAMPING` of the largest diagonal entry.
+        gradient: of the energy, shape ``(P,)``.
+        ends: where the layers begin and end.
+        energy: mean local energy in the last epoch.
+    """
+
+    exact: np.ndarray
+    blocked: np.ndarray
+    kronecker: np.ndarray
+    inverses: tuple[np.ndarray, np.ndarray, np.ndarray]
+    gradient: np.ndarray
+    ends: np.ndarray
+    energy: float
+
+    @property
+    def distance(self) -> float:
+        """Relative Frobenius distance of the Kronecker product from the blocks."""
+        return float(np.linalg.norm(self.kronecker - self.blocked) / np.linalg.norm(self.blocked))
+
+    @property
+    def gain(self) -> float:
+        """Cosine between KFAC's direction and the natural gradient, over that between the gradient and the latter."""
+        natural, direction = self.inverses[0] @ self.gradient, self.inverses[2] @ self.gradient
+        return cosine(direction, natural) / cosine(self.gradient, natural)
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the angle between two arrays: 1 means the same up to a factor, 0 nothing in common."""
+    return float(np.sum(one * other) / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def fisher_matrices(config: RunConfig, damping: float = DAMPING) -> FisherMatrices:
+    """Trains the state of ``config`` here and now and forms its Fisher metric.
+
+    Args:
+        config: as from :func:`small_run`; its matrices must fit into memory.
+        damping: added before inverting, in units of the largest diagonal entry.
+    """
+    model = build_model(config, config.sampling.walkers)
+    state = jax.jit(model.initial_state)()
+    for number, phase in enumerate(model.phases):
+        state = model.enter(phase, state) if number else state
+        chunk = jax.jit(chunk_of_epochs(phase.epoch, phase.stream, phase.epochs))
+        state, metrics = chunk(state, model.seed, model.system, jnp.asarray(phase.epochs, jnp.int32))
+    psi = model.wavefunction
+    blocks = psi.structure.split(state.params)
+    flat, unravel = ravel_pytree(blocks)
+    ends = np.cumsum([0, *(block.size for block in blocks)])
+
+    @jax.jit
+    def dense(params, x):  # type: ignore[no-untyped-def]
+        found = derivatives(psi, params, x, x.shape[0], mixed=False)
+        metric = fisher(found)
+        energies = walker_energies(psi, params, x, model.system, x.shape[0])
+        gradient = energy_gradient(psi, params, x, energies, x.shape[0])
+        return (
+            jax.lax.map(lambda row: ravel_pytree(metric.matvec(unravel(row)))[0], jnp.eye(flat.size)),
+            kronecker_factors(found.layers, False, 4.0),  # type: ignore[arg-type]
+            ravel_pytree(psi.structure.split(gradient))[0],
+        )
+
+    matrix, factors, gradient = dense(state.params, state.chain.walkers)
+    exact = np.asarray(matrix, float)
+    blocked, kronecker = np.zeros_like(exact), np.zeros_like(exact)
+    for begin, end, (a, s) in zip(ends, ends[1:], factors, strict=False):
+        blocked[begin:end, begin:end] = exact[begin:end, begin:end]
+        kronecker[begin:end, begin:end] = np.kron(a, s)
+    shift = damping * exact.diagonal().max() * np.eye(len(exact))
+    inverses = tuple(np.linalg.inv(matrix + shift) for matrix in (exact, blocked, kronecker))
+    energy = float(metrics["energy"][-1])
+    return FisherMatrices(exact, blocked, kronecker, inverses, np.asarray(gradient, float), ends, energy)  # type: ignore[arg-type]
