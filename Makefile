@@ -9,8 +9,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(LOCK)
 FIGURES ?=
 FRESH  ?=
+AUDIT  ?= 2
+SEED   ?=
+GRID   ?= paper_runs/grids/seeds.toml
+JOBS   ?= 1
 
-.PHONY: help setup figures test lint lock notebooks clean
+.PHONY: help setup figures verify report sweep test lint lock clean
 
 help: ## this text
 	@printf 'usage: make TARGET\n\n'
@@ -20,6 +24,8 @@ help: ## this text
 	@printf '  %-18s %s\n' \
 	  'FIGURES="F08 F11"' 'which figures `make figures` makes; all of them when left out' \
 	  'FRESH=1' 'ignore the stored runs and train all that the figures need (about 3 hours)' \
+	  'AUDIT=5 SEED=1' 'how many runs `make verify` trains again, and the seed of their choice' \
+	  'GRID=file JOBS=2' 'what `make sweep` runs, and how many runs at a time' \
 	  'LOCK=cuda' 'set up for an NVIDIA GPU instead of the CPU' \
 	  'LOCK=dmrg' 'set up with block2 as well, for `repro reference --method dmrg`' \
 	  'PYTHON=python3.12' 'the interpreter to set up with, 3.11 or later'
@@ -42,6 +48,15 @@ setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 mi
 figures: $(STAMP) ## every figure from the stored runs, into output/: 3 min (FRESH=1: trains anew, 3 h)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
+verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of runs trained again: 8 min
+	@$(BIN)/repro verify --audit $(AUDIT) $(if $(SEED),--seed $(SEED))
+
+report: figures ## the figures, then one self-contained page: report/index.html
+	@$(BIN)/repro report
+
+sweep: $(STAMP) ## the runs of GRID that are not stored yet, JOBS at a time, into runs/sweep
+	@$(BIN)/repro sweep $(GRID) --jobs $(JOBS)
+
 test: $(STAMP) lint ## lint and the whole test suite: 14 min
 	@$(BIN)/python -m pytest
 
@@ -59,4 +74,4 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min,
 	  --group dev --extra dmrg pyproject.toml --output-file requirements/dmrg.lock
 
 clean: ## remove the environment and everything made; the stored runs stay
-	rm -rf $(VENV) output runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) output report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

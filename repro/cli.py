@@ -74,7 +74,11 @@ def train(
     determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", help="released (the authors' code; default) or deck (the printed algorithm)."),
+        typer.Option(
+            "--protocol",
+            help="released (the authors' code; default), deck (the printed algorithm), or the first with points of "
+            "the second, as in released/ratio: fisher, factors, residual, ratio, energies, clipping.",
+        ),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam only; 1e-4.")] = None,
     damping: Annotated[float | None, typer.Option("--damping", help="Initial damping lambda; 1e3.")] = None,
@@ -420,6 +424,113 @@ def sweep(
         print(f"failed: {job.path.name}: {job.told} (see {job.log})", file=sys.stderr)
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def store(
+    directories: Annotated[list[Path], typer.Argument(help="Directories of finished runs.", show_default=False)],
+) -> None:
+    """Add finished runs to paper_runs/, without their checkpoints, and bring its manifest up to date.
+
+    A run must verify and must have been made by committed code. Figures, claims and `repro verify` then use it.
+
+    Example: repro store runs/sweep/*/
+    """
+    from repro.study.manifest import MOST_MEGABYTES, store_runs
+    from repro.study.store import STORED_RUNS, project_path
+
+    done = store_runs(directories, project_path(STORED_RUNS))
+    for name in done.added:
+        print(f"stored {name}")
+    print(f"{len(done.added)} stored, {len(done.known)} were there; {done.megabytes:.1f} of {MOST_MEGABYTES:g} MB")
+
+
+@app.command()
+def claims(
+    keep: Annotated[
+        bool, typer.Option("--store", help="Store the verdicts in paper_runs/, for `repro verify` to confirm.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge every claim of the study from the stored runs: reproduced, not reproduced, undecided."""
+    from repro.study.manifest import write_manifest
+    from repro.study.store import STORED_RUNS, project_path
+    from repro.study.verify import judge_all, write_verdicts
+
+    root = project_path(STORED_RUNS)
+    verdicts = judge_all(root)
+    if keep:
+        write_verdicts(root, verdicts)
+        write_manifest(root)
+    if as_json:
+        print(json.dumps([asdict(verdict) for verdict in verdicts]))
+        return
+    from rich.console import Console
+
+    from repro.console import verdict_table
+
+    Console().print(verdict_table(verdicts))
+
+
+@app.command()
+def verify(
+    audit: Annotated[int, typer.Option("--audit", help="Stored runs to train again for their first epochs.")] = 2,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the choice of those runs; by the clock when left out.")
+    ] = None,
+) -> None:
+    """Check what is stored: checksums, verdicts made again from the data, a sample of runs trained again.
+
+    A run that is trained again on the machine it was made on gives the same digits; elsewhere its energies must agree
+    within five standard errors. Exit code 1 if anything cannot be confirmed.
+    """
+    import time
+
+    from rich.console import Console
+
+    from repro.console import reporter, verdict_table
+    from repro.references import known_energy
+    from repro.runtime import configure_jax
+    from repro.study.store import STORED_RUNS, project_path
+    from repro.study.verify import verify as verify_all
+
+    configure_jax()
+    chosen = int(time.time()) % 100_000 if seed is None else seed
+    report = verify_all(
+        project_path(STORED_RUNS), audit, chosen, _to_stderr, lambda config: reporter(known_energy(config.system))
+    )
+    Console().print(verdict_table(report.verdicts))
+    for problem in report.problems:
+        print(f"NOT CONFIRMED: {problem}")
+    again = f"repro verify --audit {audit} --seed {chosen}"
+    if report.problems:
+        print(f"{len(report.problems)} problems; the same check again: {again}")
+        raise typer.Exit(1)
+    print(f"everything stored is confirmed; the same check again: {again}")
+
+
+@app.command()
+def why(
+    figure: Annotated[str, typer.Argument(help="A figure or table, such as F06.", show_default=False)],
+) -> None:
+    """Show what a figure rests on: its claims, its notebook, the runs with their configurations, and the code."""
+    from rich.console import Console
+
+    from repro.study.chain import chain_of
+
+    Console().print(chain_of(figure))
+
+
+@app.command()
+def report(
+    figures_in: Annotated[Path, typer.Option("--figures", help="Where `repro figures` left them.")] = Path("output"),
+    out: Annotated[Path, typer.Option("--out", help="Where index.html goes.")] = Path("report"),
+) -> None:
+    """Write one self-contained page with the verdicts, every figure, the ledger and the provenance."""
+    from repro.study.report import write_report
+
+    path = write_report(figures_in, out)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, open it in a browser")
 
 
 bench = typer.Typer(help="Measure speed; ratios within one run.", no_args_is_help=True, rich_markup_mode=None)

@@ -18,6 +18,10 @@ from repro.errors import InputError
 SCHEMA = 1
 OPTIMIZERS = ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
 PROTOCOLS = ("released", "deck")
+PROTOCOL_POINTS = ("fisher", "factors", "residual", "ratio", "energies", "clipping")
+"""Where the printed algorithm and the released implementation differ: the Fisher metric in the quadratic model, the
+Kronecker factors, MINRES' first residual, how a step is judged, the energies it is judged by, and the local energies in
+the quasi-Hessian."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
@@ -235,13 +239,36 @@ class StartConfig:
             raise InputError(f"start = {self.sign!r}: unknown; choose one of {', '.join(STARTS)}")
 
 
+def deck_points(protocol: str) -> frozenset[str]:
+    """The points of :data:`PROTOCOL_POINTS` in which a protocol follows the printed algorithm.
+
+    Raises:
+        InputError: for an unknown protocol or point, or points that are not in their order.
+    """
+    base, slash, listed = protocol.partition("/")
+    if base not in PROTOCOLS:
+        raise InputError(f"protocol = {protocol!r}: unknown; choose one of {', '.join(PROTOCOLS)}")
+    if base == "deck" and not slash:
+        return frozenset(PROTOCOL_POINTS)
+    points = listed.split(",") if slash else []
+    # One spelling for each set, so that one protocol has one content hash.
+    ordered = [point for point in PROTOCOL_POINTS if point in points]
+    if base == "deck" or points != ordered or (slash and not points):
+        raise InputError(
+            f"protocol = {protocol!r}: after released/ come points as in the deck, in this order and separated by "
+            f"commas: {', '.join(PROTOCOL_POINTS)}"
+        )
+    return frozenset(points)
+
+
 @dataclass(frozen=True)
 class SecondOrderConfig:
     """A second-order optimiser: which row of the study's table, in whose protocol, with which regulators.
 
     Attributes:
         name: one of :data:`PARTS_OF`.
-        protocol: "released", what the authors' implementation does, or "deck", what the slides print.
+        protocol: "released", what the authors' implementation does; "deck", what the slides print; or the first with
+            some points as in the second, as in "released/ratio,energies".
         damping: every row has it.
         factors: rows that invert Kronecker factors; None for the others.
         minres: rows that solve by MINRES.
@@ -258,8 +285,7 @@ class SecondOrderConfig:
     def __post_init__(self) -> None:
         if self.name not in PARTS_OF:
             raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
-        if self.protocol not in PROTOCOLS:
-            raise InputError(f"protocol = {self.protocol!r}: unknown; choose one of {', '.join(PROTOCOLS)}")
+        deck_points(self.protocol)
         for part in ("factors", "minres", "start"):
             if (getattr(self, part) is not None) != (part in PARTS_OF[self.name]):
                 wrong = "missing" if part in PARTS_OF[self.name] else f"{self.name} has no such part; leave it out"

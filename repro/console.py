@@ -15,6 +15,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from repro.study.sweep import Job
+    from repro.study.verdicts import Verdict
 
 PLAIN_SECONDS = 10.0
 
@@ -117,6 +118,26 @@ class PlainReporter:
 def reporter(exact: float | None) -> TerminalReporter | PlainReporter:
     """The reporter that fits standard error."""
     return TerminalReporter(exact) if sys.stderr.isatty() else PlainReporter(exact)
+
+
+VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red", "undecided": "yellow"}
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> RichTable:
+    """Claims with their verdicts, and the statistics they rest on."""
+    from repro.study.claims import load_claims
+
+    statements = {claim.id: claim.statement for claim in load_claims()}
+    table = RichTable("claim", "statement", "verdict", "because", show_lines=True)
+    for verdict in verdicts:
+        style = VERDICT_STYLES[verdict.verdict]
+        because = verdict.told
+        if verdict.false_alarm is not None:
+            because += f"; false-alarm rate {verdict.false_alarm:.2g}"
+        if verdict.needs:
+            because += f"; needs {verdict.needs}"
+        table.add_row(verdict.claim, statements[verdict.claim], Text(verdict.verdict, style), Text(because))
+    return table
 
 
 def sweep_summary(jobs: Sequence[Job]) -> str:

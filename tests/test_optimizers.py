@@ -15,7 +15,7 @@ from conftest import random_state, single_walker_derivatives
 from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import trial_state
-from repro.config import OPTIMIZER_OPTIONS, PARTS_OF, optimizer_config
+from repro.config import OPTIMIZER_OPTIONS, PARTS_OF, deck_points, optimizer_config
 from repro.curvature.blocks import Partition
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
@@ -51,7 +51,7 @@ class DenseStep:
     """The optimisers' algebra with explicit matrices: no operator, no MINRES, no moving parts of the package."""
 
     def __init__(self, name, protocol, start="anti-aligned", damping=1e3, zeta=0.95):
-        self.name, self.released, self.damping, self.zeta = name, protocol == "released", damping, zeta
+        self.name, self.deck, self.damping, self.zeta = name, deck_points(protocol), damping, zeta
         self.sign = 1.0 if start == "anti-aligned" else -1.0
         self.gamma, self.previous, self.factors, self.epoch = np.sqrt(damping), None, None, 0
 
@@ -69,10 +69,10 @@ class DenseStep:
         exact_fisher = 4 * centred.T @ centred / count
         decision = np.einsum("wka,wkb->ab", mixed, mixed) / count
         cross = 2 * (slopes - slopes.mean(0)).T @ centred
-        if self.released:
+        if "clipping" not in self.deck:
             energies = np.asarray(clip_local_energies(energies))
         quasi = (4 * (centred.T * (energies - energies.mean())) @ centred + (cross + cross.T) / 2) / count
-        model_fisher = d.T @ d / count if self.released else exact_fisher
+        model_fisher = exact_fisher if "fisher" in self.deck else d.T @ d / count
         model = {"kfac": model_fisher, "ngd": model_fisher, "dgd": decision}.get(self.name, quasi)
         metric = decision if self.name == "dgd" else exact_fisher
 
@@ -81,7 +81,7 @@ class DenseStep:
             for begin, end in pairwise(ends):
                 block, s = metric[begin:end, begin:end], start[begin:end]
                 damped = block + self.damping * np.eye(end - begin)
-                right = g[begin:end] - (block @ s if self.released else damped @ s)
+                right = g[begin:end] - (damped @ s if "residual" in self.deck else block @ s)
                 parts.append(s + np.linalg.solve(damped, right))
             return np.concatenate(parts)
 
@@ -104,7 +104,7 @@ class DenseStep:
                 options.append((*step(solve(delta) if self.name == "qn-mr-kfac" else delta), gamma))
             value, update, weights, self.gamma = min(options, key=lambda option: option[0])
         self.predicted = value
-        if self.released:
+        if "ratio" not in self.deck:
             self.predicted = -abs(0.5 * update @ model @ update + self.damping * update @ update)
         self.previous, self.epoch = update, self.epoch + 1
         return update, weights
@@ -114,9 +114,9 @@ class DenseStep:
         for own, shared, e in structure.layers(params, x):
             a = np.concatenate([own, np.broadcast_to(shared, (own.shape[0], *shared.shape))], axis=-1)
             e = np.asarray(e)
-            if self.released:
+            if "factors" not in self.deck:
                 a, e = a - a.mean(1, keepdims=True), e - e.mean(1, keepdims=True)
-            scale = 1.0 if self.released else 4.0
+            scale = 4.0 if "factors" in self.deck else 1.0
             count = a.shape[1]
             now.append([np.einsum("mwi,mwj->ij", a, a) / count, scale * np.einsum("mwi,mwj->ij", e, e) / count])
         weight = min(1 - 1 / (self.epoch + 1), 0.9)
@@ -138,7 +138,11 @@ class DenseStep:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 @pytest.mark.parametrize(
-    ("protocol", "damping"), [("released", 1e3), ("released", 1.0), ("deck", 1.0), ("aligned", 1.0)]
+    ("protocol", "damping"),
+    [
+        *(("released", 1e3), ("released", 1.0), ("deck", 1.0), ("aligned", 1.0)),
+        *((f"released/{point}", 1.0) for point in ("fisher,residual", "factors,ratio", "clipping")),
+    ],
 )
 def test_steps_against_dense_algebra(name, protocol, damping):
     """Seven updates, previous update, moving averages, greedy gamma and predicted change included.
@@ -167,7 +171,7 @@ def test_steps_against_dense_algebra(name, protocol, damping):
         if epoch > 0:
             np.testing.assert_allclose(state.report["mu"], weights[1], rtol=1e-4, atol=1e-7)
         # MINRES run to its end from the printed residual forgets where it started: then all gammas are as good.
-        if "gamma" in state.report and (name, protocol) != ("qn-mr-kfac", "deck"):
+        if "gamma" in state.report and not (name == "qn-mr-kfac" and "residual" in dense.deck):
             np.testing.assert_allclose(state.report["gamma"], dense.gamma, rtol=1e-12)
 
 
@@ -200,7 +204,7 @@ def test_the_battery(name):
         optimizer.update(grads, state, walkers=x, local_energies=energies)
 
 
-@pytest.mark.parametrize("protocol", ["released", "deck"])
+@pytest.mark.parametrize("protocol", ["released", "deck", "released/energies", "released/ratio"])
 def test_which_energies_the_step_is_judged_by(protocol):
     """Released: clipped before, unclipped after. Printed: both as they are."""
     psi, params, x, energies, grads = situation()
@@ -208,7 +212,7 @@ def test_which_energies_the_step_is_judged_by(protocol):
     _, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params, walkers=x, local_energies=energies)
     before = jnp.zeros(WALKERS).at[0].set(1000.0)
     after = jnp.zeros(WALKERS).at[0].set(-1600.0)
-    old = float(jnp.mean(clip_local_energies(before) if protocol == "released" else before))
+    old = float(jnp.mean(before if "energies" in deck_points(protocol) else clip_local_energies(before)))
     _, ratio = optimizer.trial.judge(state, before, after)
     np.testing.assert_allclose(ratio, (-100.0 - old) / state.predicted, rtol=1e-12)
 
@@ -298,6 +302,9 @@ def test_factors_need_the_linear_maps():
     ("name", "options", "told"),
     [
         ("dgd", {"protocol": "published"}, "released, deck"),
+        ("dgd", {"protocol": "released/"}, "after released/ come points"),
+        ("dgd", {"protocol": "released/ratio,fisher"}, "in this order"),
+        ("dgd", {"protocol": "deck/ratio"}, "after released/ come points"),
         ("dgd", {"damping": -1.0}, "damping = -1: must be positive"),
         ("dgd", {"minres_iterations": 0}, "minres_iterations = 0: must be at least 1"),
         ("dgd", {"start": "uphill"}, "anti-aligned, aligned"),

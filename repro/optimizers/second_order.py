@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.trial import Blocks, TrialState
-from repro.config import SecondOrderConfig
+from repro.config import SecondOrderConfig, deck_points
 from repro.curvature.blocks import combine, inner, partition
 from repro.curvature.derivatives import Derivatives, derivatives
 from repro.curvature.kronecker import (
@@ -112,7 +112,7 @@ def second_order(
     Raises:
         InputError: if the row needs Kronecker factors and the state's linear maps are not known.
     """
-    released = config.protocol == "released"
+    deck = deck_points(config.protocol)
     if config.factors is not None and psi.structure is None:
         raise InputError(
             f"optimizer = {config.name!r}: needs the linear maps of the state for its Kronecker factors, and those of "
@@ -145,18 +145,21 @@ def second_order(
         if config.factors is None or found.layers is None:
             return ()
         # The released factors leave out the 4 of F = 4 Cov(D, D) and centre a and e instead of D.
-        now = kronecker_factors(found.layers, centred=released, scale=1.0 if released else 4.0)
+        printed = "factors" in deck
+        now = kronecker_factors(found.layers, centred=not printed, scale=4.0 if printed else 1.0)
         return moving_average(state.factors, now, state.epoch, config.factors.memory)
 
     def model_of(found: Derivatives, local_energies: Array) -> Curvature:
         if composition.model == "quasi-hessian":
             # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
             # Unclipped, single walkers can make the model so indefinite that runs diverge.
-            return quasi_hessian(found, clip_local_energies(local_energies) if released else local_energies)
+            clipped = "clipping" not in deck
+            return quasi_hessian(found, clip_local_energies(local_energies) if clipped else local_energies)
         if composition.model == "decision":
             return decision_metric(found)
         # The released quadratic model has E[D D^T] for the Fisher metric.
-        return fisher(found, centred=not released, scale=1.0 if released else 4.0)
+        printed = "fisher" in deck
+        return fisher(found, centred=printed, scale=4.0 if printed else 1.0)
 
     def solve_minres(systems: tuple[_LayerSystem, ...], grads: Blocks, start: Blocks, damping: Array) -> _Direction:
         settings = config.minres
@@ -174,7 +177,7 @@ def second_order(
                 iterations=settings.iterations,
                 tolerance=settings.tolerance,
                 # The released residual leaves the shift out and solves (C + lambda)(x - x0) = g - C x0.
-                shifted_start=not released,
+                shifted_start="residual" in deck,
             )
             results.append(found)
         residual = jnp.max(jnp.stack([result.residual for result in results]))
@@ -250,7 +253,8 @@ def second_order(
             compare = state.epoch % config.factors.interval == 0
             step = jax.lax.cond(compare, greedy, lambda gamma: steps(gamma[None])[0], state.gamma)
         # The released prediction is |1/2 delta^T M delta + lambda |delta|^2|, of a decrease.
-        predicted = -jnp.abs(0.5 * step.curvature + damping * step.square) if released else step.value
+        released = -jnp.abs(0.5 * step.curvature + damping * step.square)
+        predicted = step.value if "ratio" in deck else released
         report = {"lambda": damping, "alpha": step.weights[0], "mu": step.weights[1]}
         if config.factors is not None:
             report["gamma"] = step.gamma
@@ -272,12 +276,12 @@ def second_order(
     def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
         new = jnp.mean(after)
         # The released difference mixes clipped local energies before with unclipped ones after.
-        old = jnp.mean(clip_local_energies(before) if released else before)
+        old = jnp.mean(before if "energies" in deck else clip_local_energies(before))
         ratio = energy_ratio(old, new, state.predicted)
-        if released:
-            damping = adapted_damping_released(state.damping, old, new, ratio, config.damping)
-        else:
+        if "ratio" in deck:
             damping = adapted_damping(state.damping, ratio, config.damping)
+        else:
+            damping = adapted_damping_released(state.damping, old, new, ratio, config.damping)
         return state._replace(damping=damping), ratio
 
     return Optimizer(init, update, lambda state: state.report, Trial(due, judge))

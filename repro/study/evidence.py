@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,9 @@ from repro.study.claims import Claim
 from repro.study.observables import observables_of
 from repro.study.profiles import configure
 from repro.study.store import STORED_RUNS, Run, RunSource, project_path
+
+if TYPE_CHECKING:
+    from repro.study.fisher_images import FisherMatrices
 
 BENCHMARK = f"{STORED_RUNS}/benchmarks/T01.csv"
 COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
@@ -182,18 +187,22 @@ def ci_excesses(source: RunSource) -> list[Item]:
     return items
 
 
+@cache
+def _small_matrices() -> list[FisherMatrices]:
+    from repro.runtime import configure_jax
+    from repro.study.fisher_images import SEEDS, fisher_matrices, small_run
+
+    configure_jax()
+    return [fisher_matrices(small_run(seed)) for seed in range(SEEDS)]
+
+
 def kronecker_quality(attribute: str) -> Callable[[RunSource], list[Item]]:
     """A number of :class:`repro.study.fisher_images.FisherMatrices` for several seeds, computed now."""
 
     def items(source: RunSource) -> list[Item]:
         del source
-        from repro.runtime import configure_jax
-        from repro.study.fisher_images import SEEDS, fisher_matrices, small_run
-
-        configure_jax()
-        return [
-            Item(f"seed {seed}", float(getattr(fisher_matrices(small_run(seed)), attribute))) for seed in range(SEEDS)
-        ]
+        values = (float(getattr(matrices, attribute)) for matrices in _small_matrices())
+        return [Item(f"seed {seed}", value) for seed, value in enumerate(values)]
 
     return items
 

@@ -1,0 +1,109 @@
+"""What a figure rests on: claims, notebook, runs, configurations, code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from repro.config import differences
+from repro.errors import InputError
+from repro.optimizers.presets import COMPOSITIONS
+from repro.study.claims import Claim, claims_of, load_claims
+from repro.study.figures import notebook_paths
+from repro.study.profiles import PROFILES, configure
+from repro.study.store import STORED_RUNS, Run, RunSource, project_path
+from repro.study.verdicts import judge
+
+MODULES = {
+    "fisher": "repro/curvature/metric.py (fisher)",
+    "decision": "repro/curvature/metric.py (decision_metric)",
+    "quasi-hessian": "repro/curvature/quasi_hessian.py",
+}
+
+
+def _code_of(optimizer: str) -> list[str]:
+    """Where the parts of an optimiser are."""
+    if optimizer == "adam":
+        return ["repro/optimizers/optimizer.py (from_optax), optax.adam"]
+    parts = COMPOSITIONS[optimizer]
+    lines = ["repro/optimizers/second_order.py", f"quadratic model: {MODULES[parts.model]}"]
+    if parts.metric:
+        lines.append(f"direction: {MODULES[parts.metric]}, repro/solvers/minres.py")
+    if optimizer.endswith("kfac"):
+        lines.append("direction: repro/curvature/kronecker.py")
+    return [*lines, "regulators: repro/optimizers/regulators.py"]
+
+
+def _described(run: Run) -> str:
+    """A run in one line: how it ended, where it was made, and how it differs from its profile."""
+    result, config = run.result, run.config
+    ended = "diverged"
+    if run.complete:
+        ended = f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}"
+    base = min(
+        (
+            configure(
+                particles=config.system.particles,
+                v0=config.system.v0,
+                optimizer=config.optimizer.name,
+                profile=profile,
+                seed=config.seed,
+            )
+            for profile in PROFILES
+        ),
+        key=lambda other: len(differences(other, config)),
+    )
+    changed = "; ".join(differences(base, config))
+    device = result["device"]
+    place = f"{device['kind']} ({device['processor']}, {device['threads']} threads)"
+    told = f"{run.path.name}: {ended}, {len(run.curve)} epochs, {place}, revision {result['git_revision'][:12]}"
+    return told + (f"; {changed}" if changed else "")
+
+
+def chain_of(figure: str) -> Tree:
+    """The chain of a figure as a tree for the terminal.
+
+    Raises:
+        InputError: for a figure that has neither claim nor notebook.
+    """
+    notebooks = notebook_paths()
+    if figure not in notebooks:
+        known = sorted({claim.figure for claim in load_claims()} | set(notebooks))
+        raise InputError(f"figure {figure!r}: unknown; known are {', '.join(known)}")
+    root = project_path(STORED_RUNS)
+    source = RunSource(root, root, quiet=True)
+    tree = Tree(f"[bold]{figure}[/]")
+    notebook = notebooks[figure]
+    digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
+    tree.add(f"notebook figures/{notebook.name}, SHA-256 {digest[:16]}; make it with `repro figures {figure}`")
+    claims = claims_of(figure)
+    names: set[str] = set()
+    for claim in claims:
+        verdict = judge(claim, source)
+        branch = tree.add(f"[bold]{claim.id}[/] {escape(claim.statement)}")
+        branch.add(f"[bold]{verdict.verdict}[/]: {escape(verdict.told)}")
+        if verdict.needs:
+            branch.add(f"needs {escape(verdict.needs)}")
+        branch.add(f"test {claim.test!r} of {claim.quantity!r}: repro/study/claims.toml, repro/study/verdicts.py")
+        _add_runs(branch, claim, source)
+        names |= {*claim.of, *([claim.to] if claim.to else [])}
+    code = tree.add("code")
+    for name in sorted(names):
+        part = code.add(name)
+        for line in _code_of(name):
+            part.add(line)
+    code.add("the state as it was for a run: git show REVISION:FILE")
+    return tree
+
+
+def _add_runs(branch: Tree, claim: Claim, source: RunSource) -> None:
+    configs = claim.configs
+    runs: Sequence[Run] = source.available(configs)
+    if not configs:
+        return
+    held = branch.add(f"{len(runs)} of {len(configs)} runs are stored in {STORED_RUNS}/")
+    for run in runs:
+        held.add(escape(_described(run)))

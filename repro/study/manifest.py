@@ -1,0 +1,124 @@
+"""What is stored with the project: checksums of every file, and how runs get in."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.errors import InputError
+from repro.study.store import load_run
+from repro.training.files import write_atomic
+from repro.training.rundir import RunDirectory
+
+MANIFEST = "MANIFEST.sha256"
+MOST_MEGABYTES = 60.0
+
+
+def _files(root: Path) -> list[Path]:
+    files = (path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.parts))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_manifest(root: Path) -> int:
+    """Writes the checksum of every file below ``root``, in the format of ``sha256sum``.
+
+    Returns:
+        How many files there are.
+    """
+    lines = [f"{_digest(root / path)}  {path.as_posix()}\n" for path in _files(root)]
+    write_atomic(root / MANIFEST, "".join(lines).encode())
+    return len(lines)
+
+
+def check_manifest(root: Path) -> list[str]:
+    """One line for each file that is missing, altered or not listed; none if all is as the manifest says.
+
+    Raises:
+        InputError: if there is no manifest, or it is none.
+    """
+    path = root / MANIFEST
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: missing; get it back with git checkout") from error
+    listed: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 64:
+            raise InputError(f"{path}, line {number}: not a checksum and a name")
+        listed[name] = digest
+    present = {file.as_posix() for file in _files(root)}
+    problems = [f"{name}: missing, but listed in the manifest" for name in listed if name not in present]
+    problems += [f"{name}: not listed in the manifest" for name in sorted(present - set(listed))]
+    problems += [
+        f"{name}: altered: its checksum is not the one in the manifest"
+        for name, digest in listed.items()
+        if name in present and _digest(root / name) != digest
+    ]
+    return problems
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What :func:`store_runs` did.
+
+    Attributes:
+        added: names of the runs added.
+        known: names of those that were there already.
+        megabytes: of everything stored.
+    """
+
+    added: tuple[str, ...]
+    known: tuple[str, ...]
+    megabytes: float
+
+
+def store_runs(directories: Sequence[Path], root: Path) -> Stored:
+    """Adds finished runs to the stored ones, without their checkpoints, and brings the manifest up to date.
+
+    Args:
+        directories: of the runs.
+        root: of the stored runs.
+
+    Raises:
+        InputError: for a run that has not ended, does not verify, was made by code that was not committed, or has
+            another configuration than the stored run of its name; nothing is stored then.
+    """
+    runs = {}
+    for directory in directories:
+        run = load_run(directory)
+        if (revision := run.result["git_revision"]).endswith("+changes") or revision == "unknown":
+            raise InputError(
+                f"{directory}: made by code that is in no commit (revision {revision}); commit and run it again"
+            )
+        runs[run.config.run_name] = run
+    added, known = [], []
+    for name, run in runs.items():
+        target = root / name
+        if target.exists():
+            if load_run(target).config != run.config:
+                raise InputError(f"{target}: holds another run; its hash begins alike")
+            known.append(name)
+            continue
+        source = RunDirectory(run.path)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
+            made = Path(folder) / name
+            made.mkdir()
+            for file in (source.config, source.curve, source.pretraining, source.result):
+                if file.exists():
+                    shutil.copy(file, made / file.name)
+            if source.observables.exists():
+                shutil.copytree(source.observables, made / source.observables.name)
+            made.rename(target)
+        added.append(name)
+    write_manifest(root)
+    megabytes = sum((root / path).stat().st_size for path in _files(root)) / 1e6
+    return Stored(tuple(added), tuple(known), megabytes)

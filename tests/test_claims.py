@@ -1,0 +1,353 @@
+"""Claims and verdicts: the statistics against brute force, the rules by table, every claim with its figure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+from repro.config import OPTIMIZERS, SystemConfig
+from repro.errors import InputError
+from repro.study import convergence
+from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims
+from repro.study.evidence import COMPUTED, RUN_QUANTITIES, Evidence, Item, gather, maxima, ratio
+from repro.study.figures import notebook_paths
+from repro.study.fisher_images import cosine
+from repro.study.ledger import POINTS, variant_config
+from repro.study.profiles import configure
+from repro.study.store import Run, RunSource, project_path
+from repro.study.verdicts import (
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNDECIDED,
+    bootstrap_interval,
+    decide,
+    judge,
+    median_interval,
+)
+
+STORED = project_path("paper_runs")
+
+
+def ended(energies, status="complete", energy=None, error=0.001, seconds=2.0):
+    """A finished run with the given energies."""
+    config = configure(particles=2, v0=0.0, epochs=len(energies))
+    curve = pd.DataFrame({"epoch": np.arange(1, len(energies) + 1), "energy": energies, "seconds": seconds})
+    result = {"status": status, "energy": energies[-1] if energy is None else energy, "energy_error": error}
+    return Run(Path("run"), config, result, curve, False)
+
+
+def claim(test="ratio", **values):
+    return Claim("X", "F02", "something", test, values.pop("quantity", "fluctuation"), **values)
+
+
+def evidence(values, wanted=None, group=""):
+    items = tuple(Item(f"number {n}", value, group) for n, value in enumerate(values))
+    return Evidence(items, len(items) if wanted is None else wanted)
+
+
+def kinds(**counts):
+    """Evidence of so many runs of each kind, by optimiser, as kfac={"stuck": 2}."""
+    groups = []
+    for name, found in counts.items():
+        for kind, count in found.items():
+            groups += [f"{name.replace('_', '-')}: {kind}"] * count
+    return Evidence(tuple(Item("", math.nan, group) for group in groups), 25)
+
+
+# Statistics
+
+
+@pytest.mark.parametrize("count", [5, 7, 8, 12, 25])
+def test_the_interval_of_the_median_by_enumeration(count):
+    """The rank is the largest whose tail stays below 5 %; the tail is that of the binomial distribution."""
+    found = median_interval([float(n) for n in range(1, count + 1)])
+    rank = int(found.low)
+    assert found.high == count + 1 - rank
+    assert found.miss == pytest.approx(sum(math.comb(count, k) for k in range(rank)) / 2**count)
+    assert found.miss <= 0.05 < sum(math.comb(count, k) for k in range(rank + 1)) / 2**count
+
+
+def test_the_interval_of_the_median_covers_it_as_often_as_it_says():
+    draws = np.random.default_rng(0).lognormal(size=(4000, 9))
+    beyond = [median_interval(list(row)) for row in draws]
+    low = np.mean([found.low > 1.0 for found in beyond])
+    assert low == pytest.approx(beyond[0].miss, abs=5 * math.sqrt(beyond[0].miss / 4000))
+
+
+def test_fewer_than_five_values_have_no_interval():
+    assert median_interval([1.0, 2.0, 3.0, 4.0]) is None
+    assert median_interval([]) is None
+
+
+def test_misses_are_ordered_like_numbers():
+    found = median_interval([math.inf, 1.0, math.inf, 2.0, 3.0])
+    assert (found.low, found.median, found.high) == (1.0, 3.0, math.inf)
+
+
+def test_false_alarms_are_as_rare_as_stated():
+    """Ratios whose median is the bound itself: a verdict of either kind is given as often as it says, no more."""
+    draws = 2.0 * np.random.default_rng(1).lognormal(size=(3000, 5))
+    verdicts = Counter(decide(claim(at_least=2.0), evidence(row)).verdict for row in draws)
+    for verdict in (REPRODUCED, NOT_REPRODUCED):
+        assert verdicts[verdict] / 3000 == pytest.approx(1 / 32, abs=5 * math.sqrt(1 / 32 / 3000))
+
+
+def test_bootstrap_of_a_median_with_misses():
+    assert bootstrap_interval([1.0, 2.0, math.inf, math.inf, math.inf])[1] == math.inf
+    low, high = bootstrap_interval([float(n) for n in range(1, 42)])
+    assert 14 < low < 21 < high < 28
+    assert bootstrap_interval([3.0]) == (3.0, 3.0)
+
+
+# Verdicts by table
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "expected"),
+    [
+        ([3.0, 4.0, 5.0, 6.0, math.inf], {"at_least": 2.0}, REPRODUCED),
+        ([1.0, 4.0, 5.0, 6.0, 7.0], {"at_least": 2.0}, UNDECIDED),
+        ([1.0, 1.1, 1.2, 1.3, 1.9], {"at_least": 2.0}, NOT_REPRODUCED),
+        ([3.0, 4.0, 5.0, 6.0], {"at_least": 2.0}, UNDECIDED),
+        ([0.6, 0.9, 1.0, 1.1, 1.9], {"at_least": 0.5, "at_most": 2.0}, REPRODUCED),
+        ([2.1, 2.9, 3.0, 3.1, 3.9], {"at_least": 0.5, "at_most": 2.0}, NOT_REPRODUCED),
+        ([], {"at_least": 2.0}, UNDECIDED),
+    ],
+)
+def test_verdicts_on_a_median(values, bounds, expected):
+    verdict = decide(claim(of=("kfac",), to="qn-kfac", **bounds), evidence(values))
+    assert verdict.verdict == expected
+    assert (verdict.false_alarm is None) == (expected == UNDECIDED)
+    assert bool(verdict.needs) == (expected == UNDECIDED)
+
+
+def test_groups_are_judged_apart():
+    """One group that fails refutes the whole; one without enough values leaves it open."""
+
+    def verdict(second):
+        items = evidence([0.1] * 5, group="V0 = 0").items + evidence(second, group="V0 = 20").items
+        return decide(claim("level", at_most=1.0, groups="v0"), Evidence(items, len(items)))
+
+    assert verdict([0.1] * 5).verdict == REPRODUCED
+    assert verdict([3.0] * 5).verdict == NOT_REPRODUCED
+    assert verdict([3.0] * 5).false_alarm == pytest.approx(2 / 32)
+    assert verdict([0.1] * 4).verdict == UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("converged", "others", "expected"),
+    [(22, 3, REPRODUCED), (25, 0, REPRODUCED), (18, 7, UNDECIDED), (12, 13, NOT_REPRODUCED), (3, 22, NOT_REPRODUCED)],
+)
+def test_counts_against_the_slide(converged, others, expected):
+    found = decide(
+        claim("count", quantity="kind", of=("dgd",), kinds=("converged",), stated=22),
+        kinds(dgd={"converged": converged, "stuck": others}),
+    )
+    assert found.verdict == expected
+    assert f"{converged} converged" in found.told
+
+
+def test_a_count_is_open_while_missing_runs_could_change_it():
+    """13 of 15 runs: with the ten others both ends are possible. 1 of 15: not even all others would do."""
+    rule = claim("count", quantity="kind", of=("dgd",), kinds=("converged",), stated=22)
+    assert decide(rule, kinds(dgd={"converged": 13, "stuck": 2})).verdict == UNDECIDED
+    assert decide(rule, kinds(dgd={"converged": 1, "stuck": 14})).verdict == NOT_REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"stuck": 5}, {"converged": 5}, REPRODUCED),
+        ({"converged": 5}, {"stuck": 5}, NOT_REPRODUCED),
+        ({"stuck": 3, "converged": 2}, {"stuck": 2, "converged": 3}, UNDECIDED),
+        ({}, {}, UNDECIDED),
+    ],
+)
+def test_fewer_runs_of_a_kind(first, second, expected):
+    rule = claim("fewer", quantity="kind", of=("kfac",), to="qn-kfac", kinds=("stuck",))
+    assert decide(rule, kinds(kfac=first, qn_kfac=second)).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"converged": 1, "unstable": 1, "stuck": 1}, REPRODUCED),
+        ({"converged": 10, "unstable": 10}, NOT_REPRODUCED),
+        ({"converged": 3, "unstable": 2}, UNDECIDED),
+    ],
+)
+def test_kinds_that_occur(counts, expected):
+    rule = claim("kinds", quantity="kind", of=("kfac",), kinds=("converged", "unstable", "stuck"))
+    assert decide(rule, kinds(kfac=counts)).verdict == expected
+
+
+def test_a_bound_on_every_run():
+    rule = claim("every", at_most=5.0)
+    assert decide(rule, evidence([1.0, 4.9])).verdict == REPRODUCED
+    assert decide(rule, evidence([1.0, 5.1])).verdict == NOT_REPRODUCED
+    assert decide(rule, evidence([1.0, 4.9], wanted=3)).verdict == UNDECIDED
+    assert decide(rule, evidence([1.0, 5.1], wanted=3)).verdict == NOT_REPRODUCED
+
+
+# Quantities by hand
+
+
+def test_speed_by_hand():
+    run = ended([3.0] * 60 + [2.01] * 60)
+    assert convergence.epochs_to(run, 2.0) == 81  # the median of 40 turns when more than half of them are good
+    assert convergence.seconds_to(run, 2.0) == 162.0
+    assert convergence.epochs_to(run, 2.0, 0.001) == math.inf
+    assert convergence.seconds_to(run, 2.0, 0.001) == math.inf
+
+
+def test_final_error_by_hand():
+    assert convergence.final_error(ended([2.0], energy=2.1), 2.0) == pytest.approx(0.05)
+    assert convergence.final_error(ended([2.0], energy=2.0, error=0.02), 2.0) == pytest.approx(0.01)
+    assert convergence.final_error(ended([2.0], energy=2.0, error=0.0), 2.0) == convergence.RESOLUTION
+    assert convergence.final_error(ended([2.0], "diverged"), 2.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("energies", "status", "expected"),
+    [
+        ([2.0] * 100, "complete", "converged"),
+        ([2.1] * 100, "complete", "stuck"),
+        ([2.0] * 90 + [2.5] + [2.0] * 9, "complete", "unstable"),
+        ([2.5] + [2.0] * 99, "complete", "converged"),
+        ([2.0] * 100, "diverged", "unstable"),
+    ],
+)
+def test_kinds_of_runs(energies, status, expected):
+    assert convergence.kind(ended(energies, status), 2.0) == expected
+
+
+def test_ratios_of_misses():
+    assert ratio(math.inf, math.inf) == 1.0
+    assert ratio(1.0, math.inf) == 0.0
+    assert ratio(math.inf, 1.0) == math.inf
+    assert ratio(1.0, 0.0) == math.inf
+
+
+def test_maxima_of_a_density():
+    x = np.linspace(-5, 5, 81)
+    two = np.exp(-((x - 1.5) ** 2)) + np.exp(-((x + 1.5) ** 2))
+    noise = 0.01 * np.random.default_rng(0).normal(size=x.shape)
+    assert maxima(two + noise, np.full_like(x, 0.01)) == 2
+    assert maxima(np.exp(-(x**2)) + noise, np.full_like(x, 0.01)) == 1
+    assert maxima(two, np.full_like(x, 0.2)) < 2  # the dip is no deeper than the noise
+
+
+def test_cosine():
+    assert cosine(np.array([1.0, 1.0]), np.array([3.0, 3.0])) == pytest.approx(1.0)
+    assert cosine(np.array([1.0, 0.0]), np.array([0.0, 2.0])) == 0.0
+
+
+# The claims themselves
+
+
+def test_no_orphans():
+    """Every figure has a claim, every claim a figure, and every figure prints the verdicts."""
+    notebooks = notebook_paths()
+    assert {claim.figure for claim in load_claims()} == set(notebooks)
+    for name, path in notebooks.items():
+        code = "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
+        assert f'print_verdicts("{name}"' in code, name
+    assert {claim.figure for claim in load_claims()} >= {f"F{n:02}" for n in range(1, 15)} | {"T00", "T01", "T02"}
+
+
+def test_every_claim_can_be_judged():
+    """Known quantities, runs where runs are needed, and bounds where bounds are."""
+    for found in load_claims():
+        assert found.quantity == "kind" or found.quantity in RUN_QUANTITIES or found.quantity in COMPUTED, found.id
+        assert bool(found.configs) == (found.quantity not in COMPUTED), found.id
+        if found.test in ("ratio", "level", "every"):
+            assert math.isfinite(found.at_least) or math.isfinite(found.at_most), found.id
+        if found.test in ("count", "fewer", "kinds"):
+            assert found.kinds, found.id
+        assert found.statement.endswith("."), found.id
+
+
+def test_one_word_has_one_meaning():
+    words = {}
+    for found in load_claims():
+        if found.word:
+            assert words.setdefault(found.word, (found.at_least, found.at_most)) == (found.at_least, found.at_most)
+    assert set(words) == {"more", "much", "huge", "on_par", "negligible"}
+
+
+def test_cases():
+    assert parse_cases("2:-10 3:-20,20") == (SystemConfig(2, -10.0), SystemConfig(3, -20.0), SystemConfig(3, 20.0))
+    assert len(parse_cases("all")) == 25
+    for text in ("2", "two:1", "2:x"):
+        with pytest.raises(InputError, match="must be 'all' or like"):
+            parse_cases(text)
+
+
+ENTRY = '[[claim]]\nid = "X"\nfigure = "F01"\nstatement = "S."\ntest = "level"\nquantity = "kind"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[claim]", "not TOML"),
+        (ENTRY + 'bound = "enormous"\n', "unknown word"),
+        (ENTRY + 'of = ["sgd"]\n', "of = 'sgd': unknown"),
+        (ENTRY + 'to = "sgd"\n', "to = 'sgd': unknown"),
+        (ENTRY + 'kinds = ["happy"]\n', "kinds = 'happy': unknown"),
+        (ENTRY + 'profile = "desktop"\n', "profile = 'desktop': unknown"),
+        (ENTRY + "treshold = 1\n", "treshold"),
+        (ENTRY.replace("level", "guess"), "test = 'guess': unknown"),
+        (ENTRY + ENTRY, "claim X is there twice"),
+    ],
+)
+def test_bad_claims_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_claims(text)
+
+
+def test_unknown_quantities_are_refused(tmp_path):
+    with pytest.raises(InputError, match="quantity = 'beauty': unknown"):
+        gather(claim(quantity="beauty"), RunSource(tmp_path, tmp_path))
+
+
+def test_a_figure_without_a_claim_is_refused():
+    with pytest.raises(InputError, match="no claim"):
+        claims_of("F99")
+
+
+def test_stored_runs_are_evidence():
+    """F14's five runs are stored; the optimisers really differ in the range of their damping."""
+    (found,) = claims_of("F14")
+    source = RunSource(STORED, STORED, quiet=True)
+    numbers = gather(found, source)
+    assert len(numbers.items) == numbers.wanted == 5
+    assert len(numbers.runs) == 5
+    assert judge(found, source).verdict == REPRODUCED
+
+
+def test_missing_runs_are_named(tmp_path):
+    (found,) = claims_of("F02")
+    verdict = judge(found, RunSource(tmp_path, tmp_path, quiet=True))
+    assert (verdict.verdict, verdict.found, verdict.wanted) == (UNDECIDED, 0, 5)
+    assert "10 more runs: kfac-A2-V-10-seed0" in verdict.needs
+
+
+def test_the_ledger_covers_every_optimiser_and_differs_from_the_default():
+    assert {name for point in POINTS for name in point.optimizers} == set(OPTIMIZERS) - {"adam"}
+    for point in POINTS:
+        for name in point.optimizers:
+            assert variant_config(name, point.options) != variant_config(name, {})
+
+
+def test_a_count_reproduced_by_chance():
+    """The false-alarm rate of a count is that of an optimiser which converges in three cases of five."""
+    rule = claim("count", quantity="kind", of=("dgd",), kinds=("converged",), stated=22)
+    verdict = decide(rule, kinds(dgd={"converged": 23, "stuck": 2}))
+    assert verdict.false_alarm == pytest.approx(sum(binom.pmf(k, 25, 0.6) for k in range(22, 26)))

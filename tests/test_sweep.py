@@ -1,0 +1,165 @@
+"""Grids and sweeps: what a file stands for, what is skipped, shared, recorded and refused."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from repro.console import SweepLines, sweep_summary
+from repro.errors import InputError
+from repro.study.grid import read_grid
+from repro.study.profiles import configure
+from repro.study.store import project_path
+from repro.study.sweep import DONE, FAILED, STORED, WAITING, Job, plan, shares, sweep
+from repro.training.run import train
+from repro.training.rundir import RunDirectory
+
+TINY = {"profile": "smoke", "walkers": 32, "sweeps": 2, "epochs": 4, "pretrain_epochs": 3, "evaluation_batches": 8}
+GRID = """
+[[runs]]
+profile = "smoke"
+walkers = 32
+sweeps = 2
+epochs = 4
+pretrain_epochs = 3
+evaluation_batches = 8
+particles = 2
+optimizer = "adam"
+v0 = [-1, 1.5]
+seed = [0, 1]
+
+[[runs]]
+particles = 3
+v0 = 20
+optimizer = "dgd"
+start = "aligned"
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_grid_is_the_product_of_its_lists(tmp_path):
+    found = read_grid(write(tmp_path, GRID))
+    expected = [configure(**TINY, particles=2, v0=v0, seed=seed) for v0 in (-1.0, 1.5) for seed in (0, 1)]
+    assert found == [*expected, configure(particles=3, v0=20.0, optimizer="dgd", start="aligned")]
+    assert [config.content_hash for config in found[:4]] == [config.content_hash for config in expected]
+
+
+def test_a_run_named_twice_is_one_run(tmp_path):
+    assert len(read_grid(write(tmp_path, GRID + "\n[[runs]]\nparticles = 3\nv0 = 20.0\noptimizer = 'adam'\n" * 2))) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[runs]", "not TOML"),
+        ("", "holds no"),
+        ("runs = 3", "holds no"),
+        ("jobs = 2\n" + GRID, "unknown key 'jobs'"),
+        (GRID + "wlakers = 3\n", r"\[\[runs\]\] number 2: unknown key 'wlakers'"),
+        ("[[runs]]\nparticles = 2\n", "missing key 'v0'"),
+        ("[[runs]]\nparticles = 2\nv0 = []\n", r"v0 = \[\]: must hold at least one value"),
+        ("[[runs]]\nparticles = 0\nv0 = 1\n", "number 1: particles = 0"),
+        (
+            "[[runs]]\nparticles = 2\nv0 = 1\noptimizer = 'adam'\ndamping = 3.0\n",
+            "damping = 3.0: has no effect on adam",
+        ),
+    ],
+)
+def test_bad_grids_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_grid(write(tmp_path, text))
+
+
+def test_a_grid_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_grid(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("path", sorted(project_path("paper_runs/grids").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_grids_of_the_study(path):
+    assert read_grid(path)
+
+
+def test_every_processor_is_shared_out_once():
+    assert shares(1, [0, 1, 2]) == [(0, 1, 2)]
+    assert shares(2, [0, 1, 2, 5]) == [(0, 2), (1, 5)]
+    for jobs in (0, 4):
+        with pytest.raises(InputError, match=f"jobs = {jobs}: must be between 1 and"):
+            shares(jobs, [0, 1, 2])
+
+
+def test_a_sweep_skips_shares_records_and_goes_on(tmp_path, capsys):
+    """One run is stored, one directory is spoilt, two share their pretraining; the second call has nothing to do."""
+    stored, out = tmp_path / "stored", tmp_path / "out"
+    first, second, spoilt, known = (
+        configure(**TINY, particles=2, v0=v0, optimizer=name)
+        for v0, name in ((-1.0, "adam"), (1.5, "adam"), (0.5, "adam"), (2.0, "adam"))
+    )
+    stored.mkdir()
+    train(known, stored / known.run_name)
+    (out / spoilt.run_name).mkdir(parents=True)
+    (out / spoilt.run_name / "notes.txt").write_text("not a run")
+    watcher = SweepLines()
+    jobs = sweep([first, spoilt, known, second], out, stored=[stored], watcher=watcher)
+    assert [job.state for job in jobs] == [DONE, FAILED, STORED, DONE]
+    assert "holds files that are not a run" in jobs[1].told
+    assert (out / spoilt.run_name / "notes.txt").read_text() == "not a run"
+    assert "pretraining taken from" in jobs[3].log.read_text()
+    assert jobs[0].directory.pretraining.read_bytes() == jobs[3].directory.pretraining.read_bytes()
+    assert RunDirectory(jobs[0].path).read_config() == first
+    printed = capsys.readouterr().err
+    assert f"failed {spoilt.run_name}" in printed
+    assert f"done {second.run_name}" in printed
+    assert sweep_summary(jobs) == "1 stored, 2 done, 1 failed"
+    assert [job.state for job in plan([first, second], [stored], out)] == [DONE, DONE]
+
+
+def test_an_interrupted_sweep_goes_on(tmp_path):
+    """SIGINT ends the sweep and its runs; the same command finishes them from their checkpoints."""
+    grid = write(
+        tmp_path,
+        '[[runs]]\nprofile = "smoke"\nwalkers = 32\nsweeps = 2\nepochs = 200000\nparticles = 2\nv0 = 1\n'
+        "pretrain_epochs = 3\nevaluation_batches = 8\n",
+    )
+    command = [sys.executable, "-m", "repro", "sweep", str(grid), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    config = read_grid(grid)[0]
+    run = RunDirectory(tmp_path / "out" / config.run_name)
+    deadline = time.monotonic() + 120
+    while not (run.curve.exists() and run.curve.read_text().count("\n") > 1):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with the same command" in told
+    rows = run.curve.read_text().count("\n")
+    assert rows > 1
+    assert not run.result.exists()
+    (job,) = plan([config], [], tmp_path / "out")
+    assert job.state == WAITING
+
+
+def test_another_run_of_the_same_name_is_not_taken_for_it(tmp_path):
+    config, other = (configure(**TINY, particles=2, v0=v0) for v0 in (1.0, 2.0))
+    train(other, tmp_path / config.run_name)
+    with pytest.raises(InputError, match="holds another run"):
+        plan([config], [], tmp_path)
+
+
+def test_time_left_is_told_once_it_is_known(tmp_path):
+    config = configure(**TINY, particles=2, v0=1.0)
+    jobs = [Job(config, tmp_path / str(n)) for n in range(3)]
+    assert sweep_summary(jobs) == "3 waiting"
+    jobs[0].state, jobs[0].seconds = DONE, 100.0
+    assert sweep_summary(jobs) == "1 done, 2 waiting; about 3 min 20 s left"
