@@ -1,27 +1,65 @@
-"""A seeded run against its stored reference (tier A), and converged energies against exact ones (tier C).
+"""Seeded runs against stored references: golden curves (tier A), energies (tier C), bands over seeds (tier D).
 
-The reference in tests/golden was written by: python tests/test_regression.py
+The references in tests/golden were written by
+
+    python tests/test_regression.py golden
+    python tests/test_regression.py bands FOLDER
+
+and the gates are shown to hold by breaking the code.
 """
 
 from __future__ import annotations
 
 import csv
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from repro.config import SystemConfig
+from repro.config import OPTIMIZERS, RunConfig, SystemConfig
+from repro.optimizers import second_order
 from repro.references import known_energy
 from repro.study.convergence import converged
+from repro.study.grid import read_grid
 from repro.study.profiles import configure
 from repro.study.store import find_run, load_run, project_path
+from repro.study.sweep import DONE, summary, sweep
 from repro.training.run import train
 
-GOLDEN = Path(__file__).parent / "golden" / "adam-float64.csv"
-CONFIG = configure(
-    particles=2, v0=-10.0, profile="smoke", pretrain_epochs=20, epochs=30, dtype="float64", learning_rate=1e-3
-)
+FOLDER = Path(__file__).parent / "golden"
+BANDS = FOLDER / "smoke-bands.csv"
+SMOKE_RUNS = FOLDER / "smoke.toml"
+FRESH_SEED = 100
+BLOCK = 10
+SIGMAS = 6.0
+"""Of a normal distribution whose width eight seeds tell: an honest block is beyond once in about 5000."""
+
+
+def golden_config(optimizer: str, seed: int = 0) -> RunConfig:
+    """A short run in double precision; its damping is small enough for the metric to matter."""
+    options = {"learning_rate": 1e-3} if optimizer == "adam" else {"damping": 10.0}
+    epochs = 30 if optimizer == "adam" else 21
+    return configure(
+        particles=2,
+        v0=-10.0,
+        optimizer=optimizer,
+        profile="smoke",
+        pretrain_epochs=20,
+        epochs=epochs,
+        dtype="float64",
+        seed=seed,
+        **options,
+    )
+
+
+def golden(optimizer: str) -> Path:
+    """The stored curve."""
+    return FOLDER / f"{optimizer}-float64.csv"
+
+
 TOLERANCE = 1e-8
 STORED = sorted(path.parent for path in project_path("paper_runs").glob("*/result.json"))
 
@@ -31,27 +69,86 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0] if name != "seconds"}
 
 
-def test_tier_a_golden_curve(tmp_path):
-    """Double precision: every column of every epoch, to 1e-8 (nine digits are stored)."""
-    found, expected = read(train(CONFIG, tmp_path / "run").run.curve), read(GOLDEN)
+def follows_golden(optimizer: str, folder: Path, seed: int = 0) -> None:
+    """Asserts that every column of every epoch is the stored one (nine digits are stored)."""
+    found = read(train(golden_config(optimizer, seed), folder / "run").run.curve)
+    expected = read(golden(optimizer))
     assert set(found) == set(expected)
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=TOLERANCE, err_msg=f"tier A, column {name}")
+        scale = np.nanmax(np.abs(values)) if np.any(np.isfinite(values)) else 0.0
+        np.testing.assert_allclose(
+            found[name], values, rtol=TOLERANCE, atol=1e-3 * TOLERANCE * scale, err_msg=f"tier A, column {name}"
+        )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_tier_a_golden_curve(tmp_path, optimizer):
+    """Double precision: every column of every epoch, to 1e-8."""
+    follows_golden(optimizer, tmp_path)
 
 
 def test_tier_a_notices_another_seed(tmp_path):
-    other = configure(
-        particles=2,
-        v0=-10.0,
-        profile="smoke",
-        pretrain_epochs=20,
-        epochs=30,
-        dtype="float64",
-        learning_rate=1e-3,
-        seed=1,
+    with pytest.raises(AssertionError, match="tier A"):
+        follows_golden("adam", tmp_path, seed=1)
+
+
+def test_tier_a_notices_a_wrong_damping_rule(tmp_path, monkeypatch):
+    right = second_order.adapted_damping_released
+    monkeypatch.setattr(second_order, "adapted_damping_released", lambda damping, *rest: 1.001 * right(damping, *rest))
+    with pytest.raises(AssertionError, match="tier A"):
+        follows_golden("dgd", tmp_path)
+
+
+def test_tier_a_notices_a_wrong_metric(tmp_path, monkeypatch):
+    right = second_order.decision_metric
+    monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(right(found), scale=1.001))
+    with pytest.raises(AssertionError, match="tier A"):
+        follows_golden("dgd", tmp_path)
+
+
+def block_means(curve: pd.DataFrame) -> np.ndarray:
+    """Mean energy of every ten epochs."""
+    return curve["energy"].to_numpy().reshape(-1, BLOCK).mean(axis=1)
+
+
+def smoke_config(optimizer: str) -> RunConfig:
+    """The run of a seed that is not among those of the bands."""
+    (first, *_) = (config for config in read_grid(SMOKE_RUNS) if config.optimizer.name == optimizer)
+    return replace(first, seed=FRESH_SEED)
+
+
+def stays_in_band(optimizer: str, folder: Path) -> None:
+    """Asserts that a run of a fresh seed stays within the band of the stored seeds."""
+    curve = pd.read_csv(train(smoke_config(optimizer), folder / "run").run.curve)
+    bands = pd.read_csv(BANDS)
+    band = bands[bands["optimizer"] == optimizer]
+    seeds = int(band["seeds"].iloc[0])
+    width = band["deviation"].to_numpy() * np.sqrt(1.0 + 1.0 / seeds)
+    distance = np.abs(block_means(curve) - band["mean"].to_numpy()) / width
+    assert distance.max() < SIGMAS, f"tier D, {optimizer}: block {int(distance.argmax())}, {distance.max():.1f} sigma"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_tier_d_smoke_curves(tmp_path, optimizer):
+    """Single precision, smoke profile: block means within the band that eight other seeds span."""
+    stays_in_band(optimizer, tmp_path)
+
+
+def test_tier_d_notices_a_wrong_metric(tmp_path, monkeypatch):
+    """The Fisher metric of NGD in place of the decision metric."""
+    monkeypatch.setattr(second_order, "decision_metric", second_order.fisher)
+    with pytest.raises(AssertionError, match="tier D"):
+        stays_in_band("dgd", tmp_path)
+
+
+def test_tier_d_notices_a_wrong_damping_rule(tmp_path, monkeypatch):
+    """Damping that grows where it should shrink."""
+    right = second_order.adapted_damping_released
+    monkeypatch.setattr(
+        second_order, "adapted_damping_released", lambda damping, *rest: damping**2 / right(damping, *rest)
     )
-    found = read(train(other, tmp_path / "run").run.curve)
-    assert not np.allclose(found["energy"], read(GOLDEN)["energy"], rtol=1e-4)
+    with pytest.raises(AssertionError, match="tier D"):
+        stays_in_band("dgd", tmp_path)
 
 
 @pytest.mark.parametrize(("particles", "v0"), [(2, 10.0), (3, 0.0)])
@@ -97,10 +194,34 @@ def test_dgd_reaches_one_percent_by_epoch_350_in_three_seeds_of_three():
     assert all(find_run(project_path("paper_runs"), config) for config in configs)
 
 
-if __name__ == "__main__":
+def write_golden() -> None:
+    """Runs every optimiser and stores its curve."""
     import tempfile
 
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = train(CONFIG, Path(folder) / "run")
-        GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_bytes(outcome.run.curve.read_bytes())
+    for optimizer in OPTIMIZERS:
+        with tempfile.TemporaryDirectory() as folder:
+            golden(optimizer).write_bytes(train(golden_config(optimizer), Path(folder) / "run").run.curve.read_bytes())
+
+
+def write_bands(folder: str) -> None:
+    """Runs what SMOKE_RUNS names, in ``folder``, and stores mean and deviation of its blocks over the seeds."""
+    jobs = sweep(read_grid(SMOKE_RUNS), folder)
+    assert all(job.state == DONE for job in jobs), summary(jobs)
+    rows = []
+    for optimizer in OPTIMIZERS:
+        curves = [pd.read_csv(job.directory.curve) for job in jobs if job.config.optimizer.name == optimizer]
+        blocks = np.stack([block_means(curve) for curve in curves])
+        for number, block in enumerate(blocks.T):
+            rows.append((optimizer, number, len(curves), block.mean(), block.std(ddof=1)))
+    table = pd.DataFrame(rows, columns=["optimizer", "block", "seeds", "mean", "deviation"])
+    table.to_csv(BANDS, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["golden"]:
+            write_golden()
+        case ["bands", folder]:
+            write_bands(folder)
+        case _:
+            sys.exit("usage: python tests/test_regression.py golden | bands FOLDER")

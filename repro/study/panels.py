@@ -96,7 +96,7 @@ def how_they_ended(runs: Sequence[Run]) -> pd.DataFrame:
     """One row for each run: how it ended. The definitions behind the words are printed."""
     print(DEFINITION)
     print(KINDS)
-    print(f"Stalled: seconds in epochs that took more than {STALL} times the run's median, the machine being busy.")
+    print(f"Stalled: seconds in epochs longer than {STALL} times the run's median, as when the machine stood still.")
     rows = []
     for run in runs:
         exact, system = exact_of(run), run.config.system

@@ -25,7 +25,7 @@ from repro.training.environment import git_revision, versions
 from repro.training.files import write_atomic
 
 TEMPLATE = "report.html"
-DOWNLOADS = {"csv": "text/csv", "pdf": "application/pdf", "png": "image/png"}
+DOWNLOADS = {"csv": "text/csv", "pdf": "application/pdf"}
 MARKS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "open"}
 """Classes of the page's style by verdict."""
 
@@ -55,7 +55,7 @@ def _address(content: bytes, media: str) -> str:
 
 def _figure(name: str, folder: Path, verdicts: dict[str, Verdict]) -> FigurePart:
     contents = {}
-    for kind in (*DOWNLOADS, "json"):
+    for kind in (*DOWNLOADS, "png", "json"):
         path = folder / f"{name}.{kind}"
         try:
             contents[kind] = path.read_bytes()
@@ -66,13 +66,18 @@ def _figure(name: str, folder: Path, verdicts: dict[str, Verdict]) -> FigurePart
         kind: (_address(contents[kind], media), round(len(contents[kind]) / 1e3)) for kind, media in DOWNLOADS.items()
     }
     runs = len(json.loads(contents["json"])["runs"])
-    return FigurePart(name, judged, downloads["png"][0], downloads, runs)
+    return FigurePart(name, judged, _address(contents["png"], "image/png"), downloads, runs)
 
 
 def _headline(verdicts: dict[str, Verdict]) -> list[str]:
     """How many cases DGD converges in, at both sizes."""
     sizes = {"F09": "laptop profile, 1024 walkers", "F09.paper": "the study's size, 4096 walkers"}
-    return [f"{size}: {verdicts[name].told}" for name, size in sizes.items()]
+    lines = []
+    for name, size in sizes.items():
+        verdict = verdicts[name]
+        left = verdict.wanted - verdict.found
+        lines.append(f"{size}: {verdict.told}" + (f"; {left} not run yet" if left else ""))
+    return lines
 
 
 def _provenance(root: Path) -> dict[str, Any]:
