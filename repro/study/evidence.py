@@ -19,12 +19,13 @@ from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
 from repro.study.observables import observables_of
 from repro.study.profiles import configure
-from repro.study.store import STORED_RUNS, Run, RunSource, project_path
+from repro.study.store import Run, RunSource, project_path
+from repro.study.timing import BENCHMARKS
 
 if TYPE_CHECKING:
     from repro.study.fisher_images import FisherMatrices
 
-BENCHMARK = f"{STORED_RUNS}/benchmarks/T01.csv"
+BENCHMARK = f"{BENCHMARKS}/T01.csv"
 COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 BUNCHED, CRYSTAL = -20.0, 20.0
 
@@ -146,7 +147,9 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
             measure = RUN_QUANTITIES[claim.quantity]
             best = min(measure(run, exact) for run in first if run is not None)
             used = tuple(run.path.name for run in (*first, second) if run is not None)
-            found.append(Item(label, ratio(best, measure(second, exact)), group, used))
+            value = ratio(best, measure(second, exact))
+            if not math.isnan(value):  # as where there is no benchmark
+                found.append(Item(label, value, group, used))
             continue
         for name in (*claim.of, *([claim.to] if claim.to else [])):
             wanted += 1

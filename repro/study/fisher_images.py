@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -59,8 +60,11 @@ class FisherMatrices:
 
     @property
     def distance(self) -> float:
-        """Relative Frobenius distance of the Kronecker product from the blocks."""
-        return float(np.linalg.norm(self.kronecker - self.blocked) / np.linalg.norm(self.blocked))
+        """Relative Frobenius distance of the Kronecker product from the blocks, at the best common factor.
+
+        The factor is left to the scaling of the step.
+        """
+        return math.sqrt(max(0.0, 1.0 - cosine(self.kronecker, self.blocked) ** 2))
 
     @property
     def gain(self) -> float:

@@ -19,11 +19,11 @@ from repro.study.curves import log_binned
 from repro.study.evidence import exact_energy
 from repro.study.store import Run, RunSource
 from repro.study.style import LOOKS
+from repro.study.timing import seconds_per_epoch
 from repro.study.verdicts import Verdict, bootstrap_interval, judge
 
 BLOCK = 20
 PER_DECADE = 12
-STALL = 10
 LARGEST = 10.0
 """Larger relative errors are drawn there: what matters is below 1."""
 
@@ -37,7 +37,7 @@ ERRORS_TOLD = (
     "dotted: 1 % and 0.1 %; a cross: the run diverged"
 )
 """What is to be said of panels of relative errors with one seed."""
-TIMES = {"epoch": "epoch", "seconds": "seconds of training"}
+TIMES = {"epoch": "epoch", "seconds": "seconds of training, idle machine"}
 
 
 # Runs and what is to be said of them
@@ -96,13 +96,10 @@ def how_they_ended(runs: Sequence[Run]) -> pd.DataFrame:
     """One row for each run: how it ended. The definitions behind the words are printed."""
     print(DEFINITION)
     print(KINDS)
-    print(f"Stalled: seconds in epochs longer than {STALL} times the run's median, as when the machine stood still.")
     rows = []
     for run in runs:
         exact, system = exact_of(run), run.config.system
         row = summary([run], exact).assign(kind=kind(run, exact), at_0_1_percent=converged(run, exact, LEVELS[1]))
-        seconds = run.curve["seconds"]
-        row = row.assign(seconds=seconds.sum(), stalled=seconds[seconds > STALL * seconds.median()].sum())
         for place, (column, value) in enumerate((("particles", system.particles), ("v0", system.v0)), start=1):
             row.insert(place, column, value)
         rows.append(row)
@@ -138,6 +135,8 @@ def median_told(runs: Sequence[Run], measure: Callable[[Run, float], float]) -> 
     values = [measure(run, exact_of(run)) for run in runs]
     if not values:
         return "no run"
+    if any(math.isnan(value) for value in values):
+        return "no benchmark"
     low, high = bootstrap_interval(values)
     shown = ["never" if math.isinf(value) else f"{value:,.0f}" for value in (float(np.median(values)), low, high)]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]" if len(values) > 1 else shown[0]
@@ -162,13 +161,16 @@ def error_bins(run: Run, time: str = "epoch") -> pd.DataFrame:
 
     Args:
         run: what to bin.
-        time: "epoch", or "seconds" of training so far; the name of the column that replaces ``epoch``.
+        time: "epoch", or "seconds" as from :mod:`repro.study.timing`; the name of the column that replaces ``epoch``.
 
     Returns:
-        The bins, numbered so that a bin has the same number in every run.
+        The bins, numbered so that a bin has the same number in every run; none where there is no benchmark.
     """
     curve, exact = run.curve, exact_of(run)
-    times = curve["epoch"] if time == "epoch" else curve["seconds"].cumsum()
+    each = 1.0 if time == "epoch" else seconds_per_epoch(run.config)
+    if each is None:
+        return pd.DataFrame(columns=[time, "median", "low", "high", "count"], dtype=float)
+    times = each * curve["epoch"]
     binned = log_binned(times, (curve["energy"] - exact).abs() / abs(exact), PER_DECADE)
     binned.index = np.ceil(np.log10(binned["epoch"].to_numpy()) * PER_DECADE - 1e-9).astype(int)
     return binned.rename(columns={"epoch": time})
@@ -289,7 +291,11 @@ def error_panel(
         thin: optimisers drawn as thin lines without a band.
         markers: whether to mark the bins.
     """
-    for runs in groups:
+    timed = [runs for runs in groups if time == "epoch" or seconds_per_epoch(runs[0].config) is not None]
+    if not timed:
+        empty_panel(axis, "no benchmark of this size")
+        return
+    for runs in timed:
         name = runs[0].config.optimizer.name
         look, bins = LOOKS[name], group_bins(runs, time)
         bins[["median", "low", "high"]] = bins[["median", "low", "high"]].clip(upper=LARGEST)
@@ -313,9 +319,9 @@ def error_panel(
     axis.set_ylabel(RELATIVE_ERROR)
 
 
-def empty_panel(axis: Any) -> None:
+def empty_panel(axis: Any, told: str = "not run yet") -> None:
     """Says that there is nothing to draw yet."""
-    axis.text(0.5, 0.5, "not run yet", color="0.5", ha="center", va="center", transform=axis.transAxes)
+    axis.text(0.5, 0.5, told, color="0.5", ha="center", va="center", transform=axis.transAxes)
     axis.grid(False, which="both")
     axis.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
 
@@ -393,8 +399,9 @@ def comparison_figure(rows: Sequence[Row], log_epochs: bool = False, speeds: boo
             if speeds:
                 told = f"{time if time == 'seconds' else 'epochs'} to 1 %: median [90 % interval]"
                 axis.set_title(f"{told}\n{speeds_told(row.groups, measure)}", loc="left", fontsize=7)
-        lows, highs = zip(*(axis.get_ylim() for axis in panels[1:]), strict=True)
-        for axis in panels[1:]:
+        logarithmic = [axis for axis in panels[1:] if axis.get_yscale() == "log"]  # an empty panel is not
+        lows, highs = zip(*(axis.get_ylim() for axis in logarithmic), strict=True)
+        for axis in logarithmic:
             axis.set_ylim(min(lows), max(highs))
     medians = "binned medians" if log_epochs else f"medians of {BLOCK}"
     common_legend(

@@ -121,6 +121,8 @@ def _bounds(claim: Claim) -> str:
 def _needs(evidence: Evidence, otherwise: str) -> str:
     if evidence.missing:
         return f"{len(evidence.missing)} more runs: {evidence.missing[0].run_name} and so on"
+    if len(evidence.items) < evidence.wanted:
+        return "a benchmark of these optimisers and sizes: `repro bench epoch`"
     return otherwise
 
 
