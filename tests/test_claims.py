@@ -129,6 +129,13 @@ def test_verdicts_on_a_median(values, bounds, expected):
     assert bool(verdict.needs) == (expected == UNDECIDED)
 
 
+def test_nothing_is_decided_before_all_runs_are_there():
+    """Five values would do, but seven are named."""
+    verdict = decide(claim(at_least=2.0), evidence([3.0] * 5, wanted=7))
+    assert verdict.verdict == UNDECIDED
+    assert "5 of 7 values so far" in verdict.told
+
+
 def test_groups_are_judged_apart():
     """One group that fails refutes the whole; one without enough values leaves it open."""
 

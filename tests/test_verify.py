@@ -48,7 +48,7 @@ def root(made, tmp_path):
 def quick(monkeypatch):
     """The evidence that takes a minute, replaced."""
     for name in ("kronecker_distance", "kronecker_gain"):
-        monkeypatch.setitem(evidence.COMPUTED, name, lambda _: [evidence.Item("", 2.0)] * 5)
+        monkeypatch.setitem(evidence.COMPUTED, name, (lambda _: [evidence.Item("", 2.0)] * 5, 5))
 
 
 def test_what_comes_with_the_project_is_as_listed():
@@ -107,6 +107,20 @@ def test_an_altered_curve_is_caught_even_if_the_manifest_is_written_anew(root):
     write_manifest(root)
     assert check_manifest(root) == []
     assert "was altered after the run" in verify.stored_runs(root)[1][0]
+
+
+@pytest.mark.parametrize("name", ["figures/F06.ipynb", "repro/study/claims.toml"])
+def test_a_changed_parameter_or_bound_is_caught(root, name):
+    """Notebooks and claims are listed too: a default or a bound that is moved afterwards shows."""
+    stored = root / "paper_runs"
+    path = root / name
+    stored.mkdir()
+    path.parent.mkdir(parents=True)
+    path.write_text("at_least = 2.0")
+    write_manifest(stored)
+    assert check_manifest(stored) == []
+    path.write_text("at_least = 1.0")
+    assert check_manifest(stored)[0].startswith(f"../{name}: altered")
 
 
 def test_a_folder_of_another_name_is_caught(root):

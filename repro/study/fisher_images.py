@@ -19,7 +19,6 @@ from repro.training.run import build_model
 
 HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 100
 DAMPING = 1e-3
-SEEDS = 5
 
 
 def small_run(seed: int = 0, particles: int = 2, v0: float = -10.0) -> RunConfig:

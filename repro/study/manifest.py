@@ -15,12 +15,17 @@ from repro.training.files import write_atomic
 from repro.training.rundir import RunDirectory
 
 MANIFEST = "MANIFEST.sha256"
+NOTEBOOKS, CLAIMS = "figures/*.ipynb", "repro/study/claims.toml"
 MOST_MEGABYTES = 60.0
 
 
-def _files(root: Path) -> list[Path]:
-    files = (path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.parts))
+def _files(root: Path) -> list[str]:
+    """Names, from ``root``, of all that is stored and of what it is judged and drawn by: claims and notebooks."""
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != MANIFEST]
+    names = [path.relative_to(root) for path in files]
+    shown = [path.as_posix() for path in names if not any(part.startswith(".") for part in path.parts)]
+    used = [*root.parent.glob(NOTEBOOKS), *root.parent.glob(CLAIMS)]
+    return sorted(shown) + sorted(f"../{path.relative_to(root.parent).as_posix()}" for path in used)
 
 
 def _digest(path: Path) -> str:
@@ -28,12 +33,12 @@ def _digest(path: Path) -> str:
 
 
 def write_manifest(root: Path) -> int:
-    """Writes the checksum of every file below ``root``, in the format of ``sha256sum``.
+    """Writes the checksums of what is stored below ``root``, of notebooks and claims, in the format of ``sha256sum``.
 
     Returns:
         How many files there are.
     """
-    lines = [f"{_digest(root / path)}  {path.as_posix()}\n" for path in _files(root)]
+    lines = [f"{_digest(root / name)}  {name}\n" for name in _files(root)]
     write_atomic(root / MANIFEST, "".join(lines).encode())
     return len(lines)
 
@@ -55,11 +60,11 @@ def check_manifest(root: Path) -> list[str]:
         if not separator or len(digest) != 64:
             raise InputError(f"{path}, line {number}: not a checksum and a name")
         listed[name] = digest
-    present = {file.as_posix() for file in _files(root)}
+    present = set(_files(root))
     problems = [f"{name}: missing, but listed in the manifest" for name in listed if name not in present]
     problems += [f"{name}: not listed in the manifest" for name in sorted(present - set(listed))]
     problems += [
-        f"{name}: altered: its checksum is not the one in the manifest"
+        f"{name}: altered: its checksum is not the one in the manifest (if that was meant: repro claims --store)"
         for name, digest in listed.items()
         if name in present and _digest(root / name) != digest
     ]
@@ -120,5 +125,5 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
             made.rename(target)
         added.append(name)
     write_manifest(root)
-    megabytes = sum((root / path).stat().st_size for path in _files(root)) / 1e6
+    megabytes = sum((root / name).stat().st_size for name in _files(root)) / 1e6
     return Stored(tuple(added), tuple(known), megabytes)
