@@ -1,0 +1,145 @@
+"""What the figures share: bins over seeds, limits, rows, what is said of runs; nothing breaks without runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro.config import SystemConfig
+from repro.study import panels
+from repro.study.cases import CASES
+from repro.study.claims import study_run
+from repro.study.convergence import epochs_to
+from repro.study.evidence import exact_energy
+from repro.study.store import Run, RunSource
+
+CASE = SystemConfig(2, -10.0)
+EXACT = exact_energy(CASE)
+
+
+def run(energies, optimizer="dgd", seed=0, system=CASE, status="complete"):
+    """A run of the study with the given energies."""
+    config = replace(study_run(optimizer, system, seed), epochs=max(1, len(energies)))
+    curve = pd.DataFrame({"epoch": np.arange(1, len(energies) + 1), "energy": energies, "seconds": 1.0})
+    result = {"status": status, "energy": energies[-1], "energy_error": 0.001, "epoch": len(energies) + 1}
+    return Run(Path(f"{optimizer}-{seed}"), config, result, curve, False)
+
+
+@pytest.fixture
+def axis():
+    figure, axis = plt.subplots()
+    yield axis
+    plt.close(figure)
+
+
+def test_bins_have_the_same_number_in_every_run():
+    """A shorter run has fewer bins, not others."""
+    whole, cut = (panels.error_bins(run([EXACT * 1.1] * count)) for count in (1000, 300))
+    assert list(cut.index) == list(whole.index[: len(cut)])
+    assert whole["median"].to_numpy() == pytest.approx(0.1)
+
+
+def test_bands_over_seeds_by_hand():
+    """The median of the seeds' medians, between the lowest and the highest; the others go on where one has ended."""
+    seeds = [
+        run([EXACT * (1 + error)] * count, seed=n) for n, (error, count) in enumerate([(0.1, 50), (0.3, 50), (0.7, 20)])
+    ]
+    found = panels.group_bins(seeds)
+    assert found["median"].iloc[0] == pytest.approx(0.3)
+    assert (found["low"].iloc[0], found["high"].iloc[0]) == (pytest.approx(0.1), pytest.approx(0.7))
+    assert found["median"].iloc[-1] == pytest.approx(0.2)
+    assert found["high"].iloc[-1] == pytest.approx(0.3)
+
+
+def test_seconds_are_those_of_the_benchmark(monkeypatch):
+    monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: 0.5)
+    found = panels.error_bins(run([EXACT * 1.1] * 100), "seconds")
+    assert found["seconds"].iloc[-1] == pytest.approx(50.0, rel=0.1)
+    monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: None)
+    assert panels.error_bins(run([EXACT * 1.1] * 100), "seconds").empty
+
+
+def test_energy_limits_by_hand():
+    """From where the runs begin, three tenths below the exact energy and eight fifths above."""
+    found = panels.energy_limits([run([EXACT + 1.0] * 20 + [EXACT] * 80)], EXACT)
+    assert found == (pytest.approx(EXACT - 0.3), pytest.approx(EXACT + 1.6))
+    far = panels.energy_limits([run([EXACT + 1.0] * 20 + [EXACT + 9.0] * 80)], EXACT)
+    assert far[1] == pytest.approx(EXACT + 4.0)
+    assert panels.energy_limits([], EXACT)[0] < EXACT < panels.energy_limits([], EXACT)[1]
+
+
+def test_medians_are_told_with_their_interval():
+    runs = [run([EXACT * 1.5] * 10 + [EXACT] * count, seed=count) for count in (100, 101, 102)]
+    assert panels.median_told(runs, epochs_to) == "40 [40, 40]"
+    assert panels.median_told(runs[:1], epochs_to) == "40"
+    assert panels.median_told([], epochs_to) == "no run"
+    assert panels.median_told([run([EXACT * 1.5] * 50)], epochs_to) == "never"
+    assert panels.median_told(runs, lambda *_: math.nan) == "no benchmark"
+
+
+def test_rows_of_a_comparison():
+    configs = [study_run(name, CASE, seed) for name in ("ngd", "dgd") for seed in (0, 1)]
+    runs = [run([EXACT] * 50, "dgd", seed) for seed in (0, 1)]
+    (row,) = panels.comparison_rows(configs, runs, [], "laptop")
+    assert row.title.endswith("seeds: DGD: 2")
+    assert len(row.groups) == 1
+    (empty,) = panels.comparison_rows(configs, [], [], "laptop")
+    assert empty.groups == ()
+    assert len(panels.comparison_rows(configs, runs, runs[:1], "laptop")) == 2
+
+
+def test_the_runs_of_a_figure():
+    """F06 shows five seeds of two optimisers at one case; its claim about all cases is the grid's."""
+    assert len(panels.wanted_configs("F06", "laptop")) == 10
+    assert len(panels.wanted_configs("F06", "laptop", grid=True)) == 50
+    assert {config.sampling.walkers for config in panels.wanted_configs("F06", "paper")} == {4096}
+
+
+def test_how_runs_ended_is_told(capsys):
+    good, bad = run([EXACT] * 100), run([EXACT * 1.5] * 100, "kfac", status="diverged")
+    table = panels.how_they_ended([good, bad])
+    assert list(table["kind"]) == ["converged", "unstable"]
+    assert list(table["at_0_1_percent"]) == [True, False]
+    panels.print_counts([good, bad])
+    printed = capsys.readouterr().out
+    assert "Converged: the median over the last 5 %" in printed
+    assert "DGD: converged 1 at 1 %, 1 at 0.1 %, of 1 runs at hand (25 cases)" in printed
+    assert panels.how_they_ended([]).empty
+
+
+def test_verdicts_are_printed(tmp_path, capsys):
+    (verdict,) = panels.print_verdicts("F02", RunSource(tmp_path, tmp_path))
+    printed = capsys.readouterr().out
+    assert printed.startswith("UNDECIDED: The quasi-Newton model")
+    assert verdict.needs in printed
+
+
+def test_panels_draw_what_they_say(axis, monkeypatch):
+    """A diverged run ends in a cross; errors beyond ten are drawn at ten."""
+    wild = run([EXACT * 100] * 30, "ngd", status="diverged")
+    panels.error_panel(axis, [[run([EXACT * 1.1] * 100)], [wild]])
+    labels = axis.get_legend_handles_labels()[1]
+    assert labels == ["DGD", "NGD"]
+    crosses = [line for line in axis.lines if line.get_marker() == "x"]
+    assert [line.get_ydata()[0] for line in crosses] == [panels.LARGEST]
+    assert max(max(line.get_ydata()) for line in axis.lines) == panels.LARGEST
+    monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: None)
+    plain = plt.figure().subplots()
+    panels.error_panel(plain, [[wild]], "seconds")
+    assert [text.get_text() for text in plain.texts] == ["no benchmark of this size"]
+    plt.close(plain.figure)
+
+
+@pytest.mark.parametrize("count", [0, 1, len(CASES)])
+def test_a_grid_of_any_number_of_cases(count):
+    runs = [run([exact_energy(system)] * 50, system=system) for system in CASES[:count]]
+    figure = panels.case_grid(runs, ["dgd"], panels.error_panel, "title")
+    shown = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert shown.count("not run yet") == len(CASES) - count
+    plt.close(figure)
