@@ -23,7 +23,7 @@ help: ## this text
 	@printf '\nvariables\n'
 	@printf '  %-18s %s\n' \
 	  'FIGURES="F08 F11"' 'which figures `make figures` makes; all of them when left out' \
-	  'FRESH=1' 'ignore the stored runs and train all that the figures need (about 3 hours)' \
+	  'FRESH=1' 'ignore the stored runs and train all that the figures need (many hours)' \
 	  'AUDIT=5 SEED=1' 'how many runs `make verify` trains again, and the seed of their choice' \
 	  'GRID=file JOBS=2' 'what `make sweep` runs, and how many runs at a time' \
 	  'LOCK=cuda' 'set up for an NVIDIA GPU instead of the CPU' \
@@ -45,10 +45,10 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 
 setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 min once, then nothing
 
-figures: $(STAMP) ## every figure from the stored runs, into output/: 3 min (FRESH=1: trains anew, 3 h)
+figures: $(STAMP) ## every figure from the stored runs, into output/: 5 min (FRESH=1: trains all anew, hours)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
-verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of runs trained again: 8 min
+verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of runs trained again: some min
 	@$(BIN)/repro verify --audit $(AUDIT) $(if $(SEED),--seed $(SEED))
 
 report: figures ## the figures, then one self-contained page: report/index.html
@@ -57,7 +57,7 @@ report: figures ## the figures, then one self-contained page: report/index.html
 sweep: $(STAMP) ## the runs of GRID that are not stored yet, JOBS at a time, into runs/sweep
 	@$(BIN)/repro sweep $(GRID) --jobs $(JOBS)
 
-test: $(STAMP) lint ## lint and the whole test suite: 14 min
+test: $(STAMP) lint ## lint and the whole test suite: 20 min
 	@$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff and mypy: 20 s

@@ -136,12 +136,18 @@ class DenseStep:
         return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
 @pytest.mark.parametrize(
-    ("protocol", "damping"),
+    ("name", "protocol", "damping"),
     [
-        *(("released", 1e3), ("released", 1.0), ("deck", 1.0), ("aligned", 1.0)),
-        *((f"released/{point}", 1.0) for point in ("fisher,residual", "factors,ratio", "clipping")),
+        *(
+            (name, *setting)
+            for setting in (("released", 1e3), ("released", 1.0), ("deck", 1.0), ("aligned", 1.0))
+            for name in PRESETS
+        ),
+        # Single points of the protocol, each with an optimiser that it concerns.
+        ("ngd", "released/fisher,residual", 1.0),
+        ("qn-kfac", "released/factors,clipping", 1.0),
+        ("dgd", "released/ratio", 1.0),
     ],
 )
 def test_steps_against_dense_algebra(name, protocol, damping):
