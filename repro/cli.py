@@ -403,7 +403,7 @@ def sweep(
 
     Example: repro sweep paper_runs/grids/seeds.toml --jobs 2
     """
-    from repro.console import sweep_summary, sweep_watcher
+    from repro.study.display import sweep_summary, sweep_watcher
     from repro.study.grid import read_grid
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.sweep import FAILED
@@ -467,7 +467,7 @@ def claims(
         return
     from rich.console import Console
 
-    from repro.console import verdict_table
+    from repro.study.display import verdict_table
 
     Console().print(verdict_table(verdicts))
 
@@ -488,9 +488,10 @@ def verify(
 
     from rich.console import Console
 
-    from repro.console import reporter, verdict_table
+    from repro.console import reporter
     from repro.references import known_energy
     from repro.runtime import configure_jax
+    from repro.study.display import verdict_table
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.verify import verify as verify_all
 

@@ -1,21 +1,13 @@
-"""Progress of a run or a sweep on a terminal, or as plain lines where there is none."""
+"""Progress of a run on a terminal, or as plain lines where there is none."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
-from rich.text import Text
-
-if TYPE_CHECKING:
-    from repro.study.sweep import Job
-    from repro.study.verdicts import Verdict
 
 PLAIN_SECONDS = 10.0
 
@@ -34,7 +26,8 @@ def _describe(metrics: Mapping[str, float], exact: float | None) -> str:
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Such as "3 min 20 s"."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -104,7 +97,7 @@ class PlainReporter:
         if now - self.last >= PLAIN_SECONDS:
             self.last = now
             left = (now - self.begin) * (self.total - done) / max(1, done - self.first)
-            self.note(f"{self.latest}, {_duration(left)} left")
+            self.note(f"{self.latest}, {duration(left)} left")
 
     def note(self, message: str) -> None:
         """Prints a line."""
@@ -112,102 +105,9 @@ class PlainReporter:
 
     def finish(self) -> None:
         """Prints where the phase ended."""
-        self.note(f"{self.latest}, done in {_duration(time.monotonic() - self.begin)}")
+        self.note(f"{self.latest}, done in {duration(time.monotonic() - self.begin)}")
 
 
 def reporter(exact: float | None) -> TerminalReporter | PlainReporter:
     """The reporter that fits standard error."""
     return TerminalReporter(exact) if sys.stderr.isatty() else PlainReporter(exact)
-
-
-VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red", "undecided": "yellow"}
-
-
-def verdict_table(verdicts: Sequence[Verdict]) -> RichTable:
-    """Claims with their verdicts, and the statistics they rest on."""
-    from repro.study.claims import load_claims
-
-    statements = {claim.id: claim.statement for claim in load_claims()}
-    table = RichTable("claim", "statement", "verdict", "because", show_lines=True)
-    for verdict in verdicts:
-        style = VERDICT_STYLES[verdict.verdict]
-        because = verdict.told
-        if verdict.false_alarm is not None:
-            because += f"; false-alarm rate {verdict.false_alarm:.2g}"
-        if verdict.needs:
-            because += f"; needs {verdict.needs}"
-        table.add_row(verdict.claim, statements[verdict.claim], Text(verdict.verdict, style), Text(because))
-    return table
-
-
-def sweep_summary(jobs: Sequence[Job]) -> str:
-    """How many jobs are in which state, and the time left."""
-    from repro.study.sweep import summary, time_left
-
-    left = time_left(jobs)
-    return summary(jobs) + ("" if not left else f"; about {_duration(left)} left")
-
-
-class SweepTable:
-    """A table of the jobs of a sweep that is drawn anew in its place."""
-
-    ROWS = 30
-
-    def __init__(self) -> None:
-        self.live = Live(console=Console(stderr=True), refresh_per_second=2)
-
-    def __enter__(self) -> SweepTable:
-        self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.live.stop()
-
-    def __call__(self, jobs: Sequence[Job]) -> None:
-        """Draws the jobs; of a long list what runs, what failed and what comes next."""
-        colours = {"running": "cyan", "failed": "red", "diverged": "yellow", "done": "green", "stored": "green"}
-        order = ("failed", "running", "waiting", "diverged", "done", "stored")
-        ranked = sorted(range(len(jobs)), key=lambda number: order.index(jobs[number].state))[: self.ROWS]
-        table = RichTable("run", "state", "progress", title=sweep_summary(jobs), title_justify="left", expand=True)
-        for number in sorted(ranked):
-            job = jobs[number]
-            state = f"[{colours[job.state]}]{job.state}[/]" if job.state in colours else job.state
-            table.add_row(job.path.name, state, Text(job.told, no_wrap=True, overflow="ellipsis"))
-        if len(jobs) > len(ranked):
-            table.caption = f"{len(jobs) - len(ranked)} more"
-        self.live.update(table)
-
-
-class SweepLines:
-    """A line whenever a job changes its state, and one for each that runs every half minute."""
-
-    SECONDS = 30.0
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-        self.last = time.monotonic()
-
-    def __enter__(self) -> SweepLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __call__(self, jobs: Sequence[Job]) -> None:
-        """Prints what is new."""
-        due = time.monotonic() - self.last >= self.SECONDS
-        for job in jobs:
-            name, first = job.path.name, job.path.name not in self.known
-            if job.state != self.known.get(name) and not (first and job.state in ("stored", "waiting")):
-                told = f": {job.told}" if job.state == "failed" else ""
-                print(f"{job.state} {name}{told} ({sweep_summary(jobs)})", file=sys.stderr, flush=True)
-            elif due and job.state == "running":
-                print(f"  {name}: {job.told}", file=sys.stderr, flush=True)
-            self.known[name] = job.state
-        if due:
-            self.last = time.monotonic()
-
-
-def sweep_watcher() -> SweepTable | SweepLines:
-    """The watcher that fits standard error."""
-    return SweepTable() if sys.stderr.isatty() else SweepLines()

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, repro
 
 from repro import console, doctor
+from repro.cli import app
 from repro.runtime import DETERMINISTIC_GPU, configure_jax
 
 # A module imports only from its own room and from the rooms before it.
@@ -115,7 +116,7 @@ def test_reporters_tell_the_same_story(capsys):
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (3700, "1 h 01 min")])
 def test_durations(seconds, text):
-    assert console._duration(seconds) == text
+    assert console.duration(seconds) == text
 
 
 def test_the_readmes_python_runs():
@@ -132,7 +133,9 @@ def test_the_readmes_commands_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets
     commands = set(re.findall(r"\.venv/bin/repro ([a-z]+)", text))
-    assert commands <= {"train", "evaluate", "observables", "reference", "figures", "bench", "doctor"}
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert commands <= known | {group.name for group in app.registered_groups}
+    assert {"train", "figures", "claims", "verify", "why", "report", "sweep", "store"} <= known
     assert len(commands) >= 4
     names = {path.stem for path in (ROOT / "figures").glob("*.ipynb")}
     assert set(re.findall(r"FIGURES=(F\d\d)", text)) <= names

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from repro.console import SweepLines, sweep_summary
 from repro.errors import InputError
+from repro.study.display import SweepLines, sweep_summary
 from repro.study.grid import read_grid
 from repro.study.profiles import configure
 from repro.study.store import project_path
