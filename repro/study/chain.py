@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.tree import Tree
@@ -89,7 +88,7 @@ def chain_of(figure: str) -> Tree:
             branch.add(f"needs {escape(verdict.needs)}")
         branch.add(f"test {claim.test!r} of {claim.quantity!r}: repro/study/claims.toml, repro/study/verdicts.py")
         _add_runs(branch, claim, source)
-        names |= {*claim.of, *([claim.to] if claim.to else [])}
+        names |= set(claim.optimizers)
     code = tree.add("code")
     for name in sorted(names):
         part = code.add(name)
@@ -101,9 +100,9 @@ def chain_of(figure: str) -> Tree:
 
 def _add_runs(branch: Tree, claim: Claim, source: RunSource) -> None:
     configs = claim.configs
-    runs: Sequence[Run] = source.available(configs)
     if not configs:
         return
+    runs = source.available(configs)
     held = branch.add(f"{len(runs)} of {len(configs)} runs are stored in {STORED_RUNS}/")
     for run in runs:
         held.add(escape(_described(run)))

@@ -66,11 +66,18 @@ class Claim:
         return study_run(optimizer, system, seed, self.profile)
 
     @property
+    def optimizers(self) -> tuple[str, ...]:
+        """All that the claim is about."""
+        return (*self.of, self.to) if self.to else self.of
+
+    @property
     def configs(self) -> list[RunConfig]:
         """All runs that the claim is about."""
-        names = (*self.of, *([self.to] if self.to else []))
         return [
-            self.config(name, system, seed) for name in names for system in self.cases for seed in range(self.seeds)
+            self.config(name, system, seed)
+            for name in self.optimizers
+            for system in self.cases
+            for seed in range(self.seeds)
         ]
 
 

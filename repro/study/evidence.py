@@ -85,7 +85,7 @@ def exact_energy(system: SystemConfig) -> float:
 def _sigma_below(run: Run, exact: float) -> float:
     if not run.complete:
         return -math.inf  # no final energy, so none that is too low
-    return float((exact - run.result["energy"]) / max(run.result["energy_error"], 1e-6 * abs(exact)))
+    return float((exact - run.result["energy"]) / max(run.result["energy_error"], convergence.RESOLUTION * abs(exact)))
 
 
 def _damping_range(run: Run, exact: float) -> float:
@@ -154,7 +154,7 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
             if not math.isnan(value):  # as where there is no benchmark
                 found.append(Item(label, value, group, used))
             continue
-        for name in (*claim.of, *([claim.to] if claim.to else [])):
+        for name in claim.optimizers:
             wanted += 1
             if (run := run_of(name, system, seed)) is None:
                 continue

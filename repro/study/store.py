@@ -75,11 +75,7 @@ def find_run(root: Path, config: RunConfig) -> Path | None:
     Raises:
         InputError: if a configuration below ``root`` was altered.
     """
-    for file in sorted(root.glob("*/config.json")):
-        run = RunDirectory(file.parent)
-        if run.read_config().content_hash == config.content_hash and run.result.exists():
-            return file.parent
-    return None
+    return finished_runs(root).get(config.content_hash)
 
 
 def finished_runs(root: Path) -> dict[str, Path]:
@@ -91,8 +87,9 @@ def finished_runs(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in sorted(root.glob("*/config.json")):
         run = RunDirectory(file.parent)
+        content_hash = run.read_config().content_hash
         if run.result.exists():
-            found.setdefault(run.read_config().content_hash, file.parent)
+            found.setdefault(content_hash, file.parent)
     return found
 
 
@@ -120,17 +117,24 @@ class RunSource:
         if self.fresh:
             return [self.get(config) for config in configs if config.content_hash in stored]
         found = finished_runs(self.trained) | stored
-        return [self._give(load_run(found[key])) for config in configs if (key := config.content_hash) in found]
+        return [
+            self._known(config) or self._give(load_run(found[key]))
+            for config in configs
+            if (key := config.content_hash) in found
+        ]
 
     def get(self, config: RunConfig) -> Run:
         """The run with this configuration: read if there is one, else trained; which of the two is printed."""
+        if known := self._known(config):
+            return known
         roots = [self.trained] if self.fresh else [self.stored, self.trained]
         found = next((path for root in roots if (path := find_run(root, config))), None)
         return self._give(load_run(found) if found else self._train(config))
 
+    def _known(self, config: RunConfig) -> Run | None:
+        return next((run for run in self.given if run.config == config), None)
+
     def _give(self, run: Run) -> Run:
-        if any(known.config == run.config for known in self.given):
-            return run
         result = run.result
         outcome = f"{result['status']} in epoch {result.get('epoch')}"
         if run.complete:

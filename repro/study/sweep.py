@@ -14,7 +14,7 @@ from pathlib import Path
 
 from repro.config import RunConfig
 from repro.errors import DivergedError, InputError, ReproError
-from repro.study.store import find_run
+from repro.study.store import finished_runs
 from repro.training.run import pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
 
@@ -79,8 +79,11 @@ def shares(jobs: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
 def plan(configs: Sequence[RunConfig], stored: Sequence[Path], out: Path) -> list[Job]:
     """A job for each configuration; those that ended, here or among the stored runs, are marked so."""
     made = []
+    known: dict[str, Path] = {}
+    for root in reversed(stored):  # the first one named wins
+        known |= finished_runs(root)
     for config in configs:
-        found = next((path for root in stored if (path := find_run(root, config))), None)
+        found = known.get(config.content_hash)
         job = Job(config, found or out / config.run_name)
         if found:
             job.state = STORED

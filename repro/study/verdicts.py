@@ -111,6 +111,11 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _measured(claim: Claim) -> str:
+    """Such as "final error, kfac over qn-kfac"."""
+    return claim.quantity.replace("_", " ") + (f", {' or '.join(claim.of)} over {claim.to}" if claim.to else "")
+
+
 def _bounds(claim: Claim) -> str:
     if math.isinf(claim.at_most):
         return f"at least {number(claim.at_least)}"
@@ -132,9 +137,7 @@ def _judge_median(claim: Claim, items: Sequence[Item]) -> tuple[str, str, float 
     values = [item.value for item in items]
     if not values:
         return UNDECIDED, "nothing measured yet", None
-    what = claim.quantity.replace("_", " ")
-    if claim.to:
-        what = f"{what}, {' or '.join(claim.of)} over {claim.to}"
+    what = _measured(claim)
     interval = median_interval(values)
     if interval is None:
         told = f"{what}: {', '.join(number(value) for value in values)}; fewer than {FEWEST} values"
@@ -181,7 +184,7 @@ def _groups(evidence: Evidence) -> list[str]:
 
 def _every(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
     broken = [item for item in evidence.items if not claim.at_least <= item.value <= claim.at_most]
-    what = claim.quantity.replace("_", " ") + (f", {' or '.join(claim.of)} over {claim.to}" if claim.to else "")
+    what = _measured(claim)
     if broken:
         worst = ", ".join(f"{item.label}: {number(item.value)}" for item in broken[:3])
         told = f"{what}: {len(broken)} of {len(evidence.items)} are not {_bounds(claim)} ({worst})"

@@ -38,7 +38,7 @@ def judge_all(root: Path) -> list[Verdict]:
 
 def write_verdicts(root: Path, verdicts: Sequence[Verdict]) -> None:
     """Stores verdicts, to be confirmed later."""
-    document = [asdict(verdict) | {"runs": list(verdict.runs)} for verdict in verdicts]
+    document = [asdict(verdict) for verdict in verdicts]
     write_atomic(root / VERDICTS, (json.dumps(document, indent=1) + "\n").encode())
 
 
