@@ -10,10 +10,11 @@ import math
 from typing import Protocol
 
 import haiku as hk
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.jet import F, gaussian, over_particles, particle_mean, tanh
+from repro.ansatz.jet import F, Jet, gaussian, over_particles, particle_mean, tanh
 
 
 class Tap(Protocol):
@@ -46,6 +47,29 @@ def _linear_parameters(fan_in: int, fan_out: int, dtype: jnp.dtype) -> tuple[Arr
     )
 
 
+def _mixed(h: F, own: Array, shared: Array, b: Array) -> F:
+    """W [h_m, mean h] + b = W_own h_m + W_shared mean h + b; the second product is the same for all particles."""
+    particles = (h.value if isinstance(h, Jet) else h).shape[0]
+    return h @ own + over_particles(particle_mean(h) @ shared + b, particles)
+
+
+@jax.custom_jvp
+def _mixed_pair(h: Array, own: Array, shared: Array, b: Array) -> Array:
+    """The same for two particles, in two products instead of three: of their mean, and of half their difference.
+
+    For the walk, which is most of an epoch; what is differentiated is computed as for any number of particles. (With
+    more particles the further sums cost as much as the one product less.)
+    """
+    centre = particle_mean(h) @ (own + shared) + b
+    half = (0.5 * (h[:1] - h[1:])) @ own
+    return jnp.concatenate([centre + half, centre - half])
+
+
+@_mixed_pair.defjvp
+def _mixed_pair_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    return jax.jvp(_mixed, primals, tangents)
+
+
 class EquivariantLayer(hk.Module):
     """h_m -> tanh(W [h_m, mean_m' h_m'] + b), plus h_m when ``skip``.
 
@@ -59,10 +83,9 @@ class EquivariantLayer(hk.Module):
     def __call__(self, h: F, features: int, particles: int, tap: Tap = untapped) -> F:
         """Maps ``(A, W, features)`` to ``(A, W, units)``."""
         w, b = _linear_parameters(2 * features, self.units, self.dtype)
-        mean = particle_mean(h)
-        # W [h, mean h] = W_own h + W_mean mean h: the second product is the same for all particles.
-        shared = over_particles(mean @ w[features:] + b, particles)
-        out = tanh(tap(self.name, h, mean, h @ w[:features] + shared))
+        mixed = _mixed_pair if particles == 2 and not isinstance(h, Jet) else _mixed
+        s = mixed(h, w[:features], w[features:], b)
+        out = tanh(tap(self.name, h, particle_mean(h), s))
         return h + out if self.skip else out
 
 
