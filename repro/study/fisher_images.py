@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from repro.ansatz.trial import Params
 from repro.config import RunConfig
 from repro.curvature import fisher, kronecker_factors
 from repro.curvature.derivatives import derivatives
+from repro.curvature.kronecker import KroneckerFactors
+from repro.physics.hamiltonian import System
 from repro.study.profiles import configure
-from repro.training.epoch import chunk_of_epochs, energy_gradient, walker_energies
+from repro.training.epoch import Chunk, chunk_of_epochs, energy_gradient, walker_energies
 from repro.training.run import build_model
 
 HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 100
@@ -77,6 +84,35 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sum(one * other) / np.linalg.norm(one) / np.linalg.norm(other))
 
 
+class _Programs(NamedTuple):
+    """What is compiled once for all seeds: the two phases of training, and the matrices of a state."""
+
+    chunks: tuple[Chunk, ...]
+    matrices: Callable[[Params, Array, System], tuple[Array, tuple[KroneckerFactors, ...], Array]]
+
+
+@cache
+def _programs(config: RunConfig) -> _Programs:
+    model = build_model(config, config.sampling.walkers)
+    psi = model.wavefunction
+
+    def matrices(params: Params, x: Array, system: System) -> tuple[Array, tuple[KroneckerFactors, ...], Array]:
+        flat, unravel = ravel_pytree(psi.structure.split(params))
+        found = derivatives(psi, params, x, x.shape[0], mixed=False)
+        metric = fisher(found)
+        energies = walker_energies(psi, params, x, system, x.shape[0])
+        gradient = energy_gradient(psi, params, x, energies, x.shape[0])
+        assert found.layers is not None
+        return (
+            jax.lax.map(lambda row: ravel_pytree(metric.matvec(unravel(row)))[0], jnp.eye(flat.size)),
+            kronecker_factors(found.layers, False, 4.0),
+            ravel_pytree(psi.structure.split(gradient))[0],
+        )
+
+    chunks = tuple(jax.jit(chunk_of_epochs(phase.epoch, phase.stream, phase.epochs)) for phase in model.phases)
+    return _Programs(chunks, jax.jit(matrices))
+
+
 def fisher_matrices(config: RunConfig, damping: float = DAMPING) -> FisherMatrices:
     """Trains the state of ``config`` here and now and forms its Fisher metric.
 
@@ -84,30 +120,14 @@ def fisher_matrices(config: RunConfig, damping: float = DAMPING) -> FisherMatric
         config: as from :func:`small_run`; its matrices must fit into memory.
         damping: added before inverting, in units of the largest diagonal entry.
     """
+    programs = _programs(replace(config, seed=0))
     model = build_model(config, config.sampling.walkers)
     state = jax.jit(model.initial_state)()
-    for number, phase in enumerate(model.phases):
+    for number, (phase, chunk) in enumerate(zip(model.phases, programs.chunks, strict=True)):
         state = model.enter(phase, state) if number else state
-        chunk = jax.jit(chunk_of_epochs(phase.epoch, phase.stream, phase.epochs))
         state, metrics = chunk(state, model.seed, model.system, jnp.asarray(phase.epochs, jnp.int32))
-    psi = model.wavefunction
-    blocks = psi.structure.split(state.params)
-    flat, unravel = ravel_pytree(blocks)
-    ends = np.cumsum([0, *(block.size for block in blocks)])
-
-    @jax.jit
-    def dense(params, x):  # type: ignore[no-untyped-def]
-        found = derivatives(psi, params, x, x.shape[0], mixed=False)
-        metric = fisher(found)
-        energies = walker_energies(psi, params, x, model.system, x.shape[0])
-        gradient = energy_gradient(psi, params, x, energies, x.shape[0])
-        return (
-            jax.lax.map(lambda row: ravel_pytree(metric.matvec(unravel(row)))[0], jnp.eye(flat.size)),
-            kronecker_factors(found.layers, False, 4.0),  # type: ignore[arg-type]
-            ravel_pytree(psi.structure.split(gradient))[0],
-        )
-
-    matrix, factors, gradient = dense(state.params, state.chain.walkers)
+    matrix, factors, gradient = programs.matrices(state.params, state.chain.walkers, model.system)
+    ends = np.cumsum([0, *(block.size for block in model.wavefunction.structure.split(state.params))])
     exact = np.asarray(matrix, float)
     blocked, kronecker = np.zeros_like(exact), np.zeros_like(exact)
     for begin, end, (a, s) in zip(ends, ends[1:], factors, strict=False):
