@@ -386,6 +386,15 @@ def figures(
 def sweep(
     grid: Annotated[Path, typer.Argument(help="A TOML file of [[runs]] tables.", show_default=False)],
     jobs: Annotated[int, typer.Option("--jobs", help="Runs at a time, each on its share of the processors.")] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            help="The most runs, differing in v0, sigma0 and seed only, that one vectorised program trains together; "
+            "25 with --device gpu, else 1.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the runs are made.")] = Path("runs/sweep"),
     again: Annotated[
         bool, typer.Option("--again", help="Also make the runs that are stored with the project.")
@@ -400,6 +409,9 @@ def sweep(
 
     What is stored is skipped, what was interrupted goes on, runs with the same pretraining share it. A run that
     diverges is a result; one that fails is reported, and the rest goes on (exit code 1 at the end).
+
+    A single run leaves a GPU idle; there, runs that differ in couplings and seed only are trained together. On a CPU
+    nothing is gained by that.
 
     Example: repro sweep paper_runs/grids/seeds.toml --jobs 2
     """
@@ -417,7 +429,7 @@ def sweep(
             print(f"{job.state:<9} {job.path}")
         return
     with sweep_watcher() as watcher:
-        ended = run_sweep(configs, out, stored=stored, jobs=jobs, device=device, watcher=watcher)
+        ended = run_sweep(configs, out, stored=stored, jobs=jobs, batch=batch, device=device, watcher=watcher)
     print(f"{out}: {sweep_summary(ended)}")
     failures = [job for job in ended if job.state == FAILED]
     for job in failures:

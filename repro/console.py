@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -75,10 +76,15 @@ class TerminalReporter:
 
 
 class PlainReporter:
-    """A line at the start and end of a phase and every ten seconds in between, on standard error."""
+    """A line at the start and end of a phase and every ten seconds in between.
 
-    def __init__(self, exact: float | None) -> None:
-        self.exact = exact
+    Args:
+        exact: energy to compare with.
+        stream: to write to; standard error when left out.
+    """
+
+    def __init__(self, exact: float | None, stream: TextIO | None = None) -> None:
+        self.exact, self.stream = exact, stream
         self.phase, self.total, self.first = "", 0, 0
         self.begin = self.last = 0.0
         self.latest = ""
@@ -101,7 +107,7 @@ class PlainReporter:
 
     def note(self, message: str) -> None:
         """Prints a line."""
-        print(message, file=sys.stderr, flush=True)
+        print(message, file=self.stream or sys.stderr, flush=True)
 
     def finish(self) -> None:
         """Prints where the phase ended."""

@@ -28,7 +28,8 @@ from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, training_epoch
-from repro.training.run import TRAINING, build_model
+from repro.training.run import build_model
+from repro.training.state import TRAINING
 
 BASELINE = "dgd, dense"
 BLOCKS = 3

@@ -1,4 +1,7 @@
-"""Many runs at once: a process each, a share of the processors each, and a table that says how they stand."""
+"""Many runs at once: processes with a share of the processors each, and a table that says how the runs stand.
+
+A process makes one run or, on a GPU, a batch of runs that one compiled program trains together.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from repro.config import RunConfig
-from repro.errors import DivergedError, InputError, ReproError
+from repro.errors import InputError, ReproError
 from repro.study.store import finished_runs
-from repro.training.run import pretraining_differences
+from repro.training.run import common_program, pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
 
 STORED, WAITING, RUNNING, DONE, DIVERGED, FAILED = "stored", "waiting", "running", "done", "diverged", "failed"
 POLL_SECONDS = 0.5
+GPU_BATCH = 25
 
 
 @dataclass
@@ -31,7 +38,7 @@ class Job:
         path: its directory.
         state: one of the states above.
         told: the last line of its log.
-        process: while it runs.
+        process: that makes it, perhaps together with other jobs.
         cores: the processors it may use.
         begun: on the monotonic clock.
         seconds: that it took here.
@@ -117,35 +124,40 @@ def _blocked(job: Job, jobs: Sequence[Job]) -> bool:
     )
 
 
-def _start(job: Job, jobs: Sequence[Job], device: str | None) -> None:
-    donor = None if job.directory.pretrained.exists() else donor_for(job.config, jobs)
-    order = {
-        "config": job.config.to_dict(),
-        "out": str(job.path),
-        "pretrained": str(donor) if donor else None,
-        "device": device,
-        "cores": job.cores,
-    }
-    with job.log.open("ab") as log:
-        job.process = subprocess.Popen(
-            [sys.executable, "-m", "repro.study.sweep", json.dumps(order)],
+def _together(first: Job, jobs: Sequence[Job], most: int) -> list[Job]:
+    """The first job and those waiting that the same program can train with it."""
+    program = common_program(first.config)
+    alike = (job for job in jobs if job.state == WAITING and common_program(job.config) == program)
+    return list(islice(alike, most))
+
+
+def _start(batch: Sequence[Job], jobs: Sequence[Job], cores: tuple[int, ...], device: str | None) -> None:
+    orders = []
+    for job in batch:
+        donor = None if job.directory.pretrained.exists() else donor_for(job.config, jobs)
+        pretrained = str(donor) if donor else None
+        orders.append({"config": job.config.to_dict(), "out": str(job.path), "pretrained": pretrained})
+    document = {"runs": orders, "device": device, "cores": cores}
+    with batch[0].log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "repro.study.sweep", json.dumps(document)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
-    job.state, job.begun = RUNNING, time.monotonic()
+    for job in batch:
+        job.process, job.cores, job.state, job.begun = process, cores, RUNNING, time.monotonic()
 
 
 def _collect(job: Job) -> None:
-    """Notes how a process ended, if it has."""
+    """Notes how a job ended, if it has."""
     assert job.process is not None
     job.read_log()
-    code = job.process.poll()
-    if code is None:
+    ended = job.directory.result.exists()  # what is written last
+    if job.process.poll() is None and not ended:
         return
     job.seconds = time.monotonic() - job.begun
-    job.state = _ended(job) if code in (0, DivergedError.exit_code) and job.directory.result.exists() else FAILED
-    job.process = None
+    job.state = _ended(job) if ended else FAILED
 
 
 def time_left(jobs: Sequence[Job]) -> float | None:
@@ -170,6 +182,7 @@ def sweep(
     *,
     stored: Sequence[Path] = (),
     jobs: int = 1,
+    batch: int | None = None,
     device: str | None = None,
     watcher: Watcher | None = None,
 ) -> list[Job]:
@@ -180,6 +193,8 @@ def sweep(
         out: directory of the runs, one folder each with its log beside it.
         stored: further directories whose finished runs count.
         jobs: processes at a time, each on its own share of the processors.
+        batch: the most runs, differing in couplings and seed only, that a process trains together; when left out,
+            :data:`GPU_BATCH` where ``device`` is "gpu", else 1.
         device: as for :func:`repro.training.run.train`.
         watcher: shown the jobs about twice a second.
 
@@ -187,10 +202,13 @@ def sweep(
         The jobs, none of them waiting.
 
     Raises:
-        InputError: for too many jobs, or a directory that cannot be used.
+        InputError: for too many jobs, a batch of none, or a directory that cannot be used.
         KeyboardInterrupt: after all processes have written their checkpoints.
     """
     parts = shares(jobs, sorted(os.sched_getaffinity(0)))
+    most = batch if batch is not None else GPU_BATCH if device == "gpu" else 1
+    if most < 1:
+        raise InputError(f"batch = {most}: must be at least 1, for runs one by one")
     path = checked_path(out)
     planned = plan(configs, stored, path)
     path.mkdir(parents=True, exist_ok=True)
@@ -205,8 +223,7 @@ def sweep(
                 ready = (job for job in planned if job.state == WAITING and not _blocked(job, planned))
                 if (following := next(ready, None)) is None:
                     break
-                following.cores = part
-                _start(following, planned, device)
+                _start(_together(following, planned, most), planned, part, device)
             if watcher is not None:
                 watcher(planned)
             if all(job.state not in (WAITING, RUNNING) for job in planned):
@@ -214,7 +231,7 @@ def sweep(
             time.sleep(POLL_SECONDS)
     finally:
         for job in planned:
-            if job.process is not None:
+            if job.process is not None and job.state == RUNNING:
                 job.process.terminate()  # a run answers with a checkpoint
         for job in planned:
             if job.process is not None:
@@ -228,28 +245,38 @@ def summary(jobs: Sequence[Job]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
 
 
-def _work(order: dict[str, object]) -> None:
-    """One run, in a process of its own."""
-    if order["cores"] and order["device"] != "gpu":
-        os.sched_setaffinity(0, order["cores"])  # type: ignore[arg-type]  # before JAX counts its threads
+def _work(document: dict[str, Any]) -> None:
+    """One run or one batch of them, in a process of its own."""
+    device = document["device"]
+    if document["cores"] and device != "gpu":
+        os.sched_setaffinity(0, document["cores"])  # before JAX counts its threads
     from repro.console import PlainReporter
     from repro.references import known_energy
     from repro.runtime import configure_jax
-    from repro.training.run import train
+    from repro.training.run import Member, train, train_together
 
-    device = order["device"]
-    assert device is None or isinstance(device, str)
     configure_jax(device)
-    config = RunConfig.from_dict(order["config"])  # type: ignore[arg-type]
-    pretrained = order["pretrained"]
-    train(
-        config,
-        str(order["out"]),
-        device=device,
-        resume=True,
-        pretrained=None if pretrained is None else str(pretrained),
-        reporter=PlainReporter(known_energy(config.system)),
-    )
+    with ExitStack() as logs:
+        members = []
+        for order in document["runs"]:
+            config, path = RunConfig.from_dict(order["config"]), Path(order["out"])
+            log = logs.enter_context(Job(config, path).log.open("a"))
+            pretrained = order["pretrained"] and Path(order["pretrained"])
+            members.append(Member(config, path, pretrained, PlainReporter(known_energy(config.system), log)))
+        if len(members) > 1:
+            for member, ended in zip(members, train_together(members, device=device), strict=True):
+                if isinstance(ended, BaseException):
+                    member.reporter.note(f"error: {ended}")
+            return
+        (alone,) = members
+        train(
+            alone.config,
+            alone.out,
+            device=device,
+            resume=True,
+            pretrained=alone.pretrained,
+            reporter=alone.reporter,
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,13 +39,17 @@ from repro.training.epoch import (
     training_epoch,
     walker_energies,
 )
+from repro.training.executor import Alone, Batch, Executor, in_threads
 from repro.training.files import write_atomic
 from repro.training.reporting import Reporter, Silent
 from repro.training.rundir import RunDirectory, prepare
 from repro.training.state import (
+    EVALUATION,
     EVALUATION_STREAM,
     INIT_STREAM,
+    PRETRAINING,
     PRETRAINING_STREAM,
+    TRAINING,
     TRAINING_STREAM,
     WALKER_STREAM,
     Metrics,
@@ -57,7 +61,6 @@ CAPACITY = 256
 EVALUATION_CAPACITY = 16
 CHUNK_SECONDS = 1.0
 CHECKPOINT_SECONDS = 10.0
-PRETRAINING, TRAINING, EVALUATION = "pretraining", "training", "evaluation"
 
 
 class Phase(NamedTuple):
@@ -147,7 +150,7 @@ class _DivergenceError(Exception):
 
 
 @contextmanager
-def _interruptions() -> Iterator[threading.Event]:
+def _interruptions(then: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
     """Lets SIGINT and SIGTERM ask for an end, which comes after the chunk at hand; a second signal ends at once.
 
     Raised at any place, as Python does by itself, a KeyboardInterrupt can fall into a destructor and be lost there, or
@@ -163,6 +166,7 @@ def _interruptions() -> Iterator[threading.Event]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        then()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -172,18 +176,13 @@ def _interruptions() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _compile(chunk: Chunk, state: TrainState, model: Model) -> Chunk:
-    count = jnp.zeros((), jnp.int32)
-    return jax.jit(chunk).lower(state, model.seed, model.system, count).compile()  # type: ignore[return-value]
-
-
 def _chunks(
     chunk: Chunk, state: TrainState, model: Model, epochs: int, capacity: int
 ) -> Iterator[tuple[TrainState, dict[str, np.ndarray], float]]:
     """Runs a phase to its last epoch; yields the state, the metrics of the epochs just done and the seconds each took.
 
-    The length of a chunk follows the clock, so that progress is seen about once a second; it has no effect on the
-    numbers.
+    The length of a chunk follows the clock, so that progress is seen about once a second, and the executor may cut it
+    short; it has no effect on the numbers.
     """
     count = 1
     with _interruptions() as asked:
@@ -193,6 +192,7 @@ def _chunks(
             state, metrics = jax.block_until_ready(
                 chunk(state, model.seed, model.system, jnp.asarray(count, jnp.int32))
             )
+            count = int(state.epoch) - done
             seconds = (time.perf_counter() - begin) / count
             yield state, {name: np.asarray(values)[:count] for name, values in metrics.items()}, seconds
             if asked.is_set():
@@ -201,6 +201,7 @@ def _chunks(
 
 
 def _run_phase(
+    executor: Executor,
     model: Model,
     phase: Phase,
     state: TrainState,
@@ -213,7 +214,8 @@ def _run_phase(
     if done == phase.epochs:
         return state
     reporter.start(phase.name, done, phase.epochs)
-    compiled = _compile(chunk_of_epochs(phase.epoch, phase.stream, CAPACITY), state, model)
+    chunk = chunk_of_epochs(phase.epoch, phase.stream, CAPACITY)
+    compiled = executor.compile(phase.name, chunk, state, model.seed, model.system)
     saved_at, saved = time.monotonic(), state
     try:
         for following, metrics, seconds in _chunks(compiled, state, model, phase.epochs, CAPACITY):
@@ -252,7 +254,7 @@ def _evaluation_epoch(model: Model) -> Epoch:
     return epoch
 
 
-def sample_energies(model: Model, state: TrainState, reporter: Reporter) -> np.ndarray:
+def sample_energies(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> np.ndarray:
     """Local energies of many further batches at fixed parameters, shape ``(batches, walkers)``.
 
     A tenth as many batches again go before, unrecorded, to let the walkers forget the last update.
@@ -264,7 +266,7 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter) -> np.n
     state = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
     reporter.start(EVALUATION, 0, batches)
     parts = []
-    compiled = _compile(chunk, state, model)
+    compiled = executor.compile(EVALUATION, chunk, state, model.seed, model.system)
     for following, metrics, _ in _chunks(compiled, state, model, batches, EVALUATION_CAPACITY):
         parts.append(metrics["energies"])
         counted = np.concatenate(parts)[burn_in:]
@@ -331,6 +333,7 @@ def train(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     pretrained: str | Path | None = None,
     reporter: Reporter | None = None,
+    executor: Executor | None = None,
 ) -> Outcome:
     """Makes a run, or finishes one that was interrupted, in the directory ``out``.
 
@@ -350,6 +353,8 @@ def train(
             pretrained in the same way with the same seed; optimiser, epochs and couplings may differ, for pretraining
             does not know them.
         reporter: told of the progress.
+        executor: what runs the compiled epochs; the run's own when left out. In a batch, sums are ordered differently:
+            the bits are those of this batch.
 
     Returns:
         The run's directory and result.
@@ -358,7 +363,7 @@ def train(
         InputError: for anything that can be known to fail beforehand; nothing is written then.
         DivergedError: if the optimisation left the finite numbers; the result says so too.
     """
-    reporter = reporter or Silent()
+    reporter, executor = reporter or Silent(), executor or Alone()
     if not (math.isfinite(checkpoint_seconds) and checkpoint_seconds >= 0):
         raise InputError(f"checkpoint_seconds = {checkpoint_seconds}: must be finite and not negative")
     chosen = environment.select_device(device)
@@ -412,8 +417,8 @@ def train(
                 table = tables[phase.name]
                 if not table.lines:
                     save(phase, state, table)
-                state = _run_phase(model, phase, state, table, save, checkpoint_seconds, reporter)
-            estimate = _estimate(sample_energies(model, state, reporter))
+                state = _run_phase(executor, model, phase, state, table, save, checkpoint_seconds, reporter)
+            estimate = _estimate(sample_energies(model, state, reporter, executor))
         except _DivergenceError as error:
             # All epochs up to the bad one belong to the result; the state is that of the last chunk before.
             if error.phase in tables:
@@ -426,12 +431,79 @@ def train(
             )
             result = {"status": "diverged", "phase": error.phase, "epoch": error.epoch, "quantity": error.quantity}
             result["reason"] = reason
-            result |= _provenance(run, model, tables[TRAINING], chosen, revision)
+            result |= _provenance(run, model, tables[TRAINING], chosen, revision, executor)
             run.write_json(run.result, result)
             raise DivergedError(f"{run.path}: {reason}") from error
-        result = {"status": "complete", **estimate} | _provenance(run, model, tables[TRAINING], chosen, revision)
+        result = {"status": "complete", **estimate} | _provenance(
+            run, model, tables[TRAINING], chosen, revision, executor
+        )
         run.write_json(run.result, result)
     return Outcome(run, result)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of several that are trained together.
+
+    Attributes:
+        config: what to run.
+        out: directory of the run.
+        pretrained: as for :func:`train`.
+        reporter: told of its progress.
+    """
+
+    config: RunConfig
+    out: Path
+    pretrained: Path | None
+    reporter: Reporter
+
+
+def common_program(config: RunConfig) -> str:
+    """The same for all runs that differ in couplings and seed only, which one compiled program can train together."""
+    return replace(config, seed=0, system=replace(config.system, v0=0.0, sigma0=1.0)).content_hash
+
+
+def train_together(members: Sequence[Member], *, device: str | None = None) -> list[Outcome | BaseException]:
+    """Makes several runs, or finishes them, each epoch of all in one vectorised program.
+
+    A single run leaves a GPU idle most of the time. What is written is the same as by :func:`train`; runs that diverge
+    or fail do so for themselves.
+
+    Args:
+        members: runs of one :func:`common_program`.
+        device: as for :func:`train`.
+
+    Returns:
+        For each its outcome, or the error that it ended with.
+
+    Raises:
+        InputError: if the runs differ in more than couplings and seed.
+        KeyboardInterrupt: after all have written their checkpoints.
+    """
+    first = members[0].config
+    if other := next((m.config for m in members if common_program(m.config) != common_program(first)), None):
+        raise InputError(
+            f"{first.run_name} and {other.run_name} cannot be trained together: they differ in "
+            f"{'; '.join(differences(first, other))}, and only v0, sigma0 and seed may differ"
+        )
+    batch = Batch(len(members))
+
+    def task(member: Member) -> Callable[[], Outcome]:
+        return lambda: train(
+            member.config,
+            member.out,
+            device=device,
+            resume=True,
+            pretrained=member.pretrained,
+            reporter=member.reporter,
+            executor=batch,
+        )
+
+    with _interruptions(lambda: batch.stop(KeyboardInterrupt())) as asked:
+        ended = in_threads(batch, [task(member) for member in members])
+        if asked.is_set():
+            raise KeyboardInterrupt
+    return ended
 
 
 def _estimate(samples: np.ndarray) -> dict[str, float]:
@@ -444,7 +516,9 @@ def _estimate(samples: np.ndarray) -> dict[str, float]:
     return {"energy": estimate.pop("energy"), "energy_error": estimate.pop("error"), **estimate}
 
 
-def _provenance(run: RunDirectory, model: Model, table: Table, device: jax.Device, revision: str) -> dict[str, Any]:
+def _provenance(
+    run: RunDirectory, model: Model, table: Table, device: jax.Device, revision: str, executor: Executor
+) -> dict[str, Any]:
     seconds = table.column("seconds")
     return {
         "content_hash": model.config.content_hash,
@@ -452,6 +526,7 @@ def _provenance(run: RunDirectory, model: Model, table: Table, device: jax.Devic
         "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
         "training_seconds": float(np.sum(seconds)),
         "walker_chunk": model.walker_chunk,
+        "trained_together": executor.members,
         "peak_memory_bytes": environment.peak_memory_bytes(device),
         "versions": environment.versions(),
         "device": environment.device_record(device),
@@ -479,7 +554,7 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
     chosen = environment.select_device(device)
     with numerics(config.dtype, chosen):
         model, phase, state = load_state(config, run, None)
-        samples = sample_energies(model, state, reporter or Silent())
+        samples = sample_energies(model, state, reporter or Silent(), Alone())
         try:
             estimate = _estimate(samples)
         except _DivergenceError as error:

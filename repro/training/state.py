@@ -13,6 +13,11 @@ from repro.sampling.metropolis import Chain
 Metrics = dict[str, Array]
 """Scalars that an epoch reports, by the names of the curve's columns."""
 
+PHASES = ("pretraining", "training", "evaluation")
+"""The stretches of a run, in their order."""
+
+PRETRAINING, TRAINING, EVALUATION = PHASES
+
 # Streams of random numbers: key = fold_in(fold_in(key(seed), stream), epoch), so that an epoch's key depends on
 # nothing before it.
 INIT_STREAM, WALKER_STREAM, PRETRAINING_STREAM, TRAINING_STREAM, EVALUATION_STREAM, OBSERVATION_STREAM = range(6)

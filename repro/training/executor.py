@@ -1,0 +1,187 @@
+"""How compiled epochs are run: each run by itself, or several that differ in couplings and seed in one program."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from repro.physics.hamiltonian import System
+from repro.training.epoch import Chunk
+from repro.training.state import PHASES, Metrics, TrainState
+
+
+class Executor(Protocol):
+    """Turns chunks of epochs into something that runs.
+
+    Attributes:
+        members: runs that share a program.
+    """
+
+    members: int
+
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+        """The chunk, compiled for arguments like these; it may do fewer epochs than it is asked for."""
+
+
+class Alone:
+    """One run, one program."""
+
+    members = 1
+
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+        """The chunk as it is, compiled."""
+        del phase
+        return jax.jit(chunk).lower(state, seed, system, jnp.zeros((), jnp.int32)).compile()  # type: ignore[return-value]
+
+
+def _axes(state: TrainState) -> TrainState:
+    """Which leaves have an axis of members: all but the epochs, which are the same for all.
+
+    Were they mapped, every decision that depends on them, such as whether to judge a step, would be one of the single
+    members, and both of its branches would be computed in every epoch.
+    """
+
+    def axis(path: tuple[Any, ...], leaf: Any) -> int | None:
+        del leaf
+        return None if getattr(path[-1], "name", None) == "epoch" else 0
+
+    return jax.tree_util.tree_map_with_path(axis, state)
+
+
+def mapped_chunk(chunk: Chunk, like: TrainState) -> Chunk:
+    """A chunk for several states at once: state, seed, couplings and metrics have a leading axis of members.
+
+    Args:
+        chunk: of one state.
+        like: a state of one member, for its structure.
+    """
+    axes = _axes(like)
+    return jax.vmap(chunk, in_axes=(axes, 0, 0, None), out_axes=(axes, 0))
+
+
+class _Request(NamedTuple):
+    phase: str
+    chunk: Chunk
+    state: TrainState
+    seed: Array
+    system: System
+    wanted: int
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        return PHASES.index(self.phase), int(self.state.epoch)
+
+
+class Batch:
+    """Several runs in one program; each of them is a thread that believes itself alone.
+
+    A chunk that a member asks for waits until all members have asked for one. Those that are furthest behind are then
+    computed together, all others wait for them to catch up. A member that has ended leaves its place to a copy of
+    another one, so that nothing is compiled again.
+    """
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self._condition = threading.Condition()
+        self._active = members
+        self._programs: dict[str, Chunk] = {}
+        self._requests: dict[int, _Request] = {}
+        self._answers: dict[int, tuple[TrainState, Metrics]] = {}
+        self._stopped: BaseException | None = None
+
+    def stop(self, reason: BaseException) -> None:
+        """Makes every member end with ``reason`` instead of computing further; from any thread, at any time."""
+        self._stopped = reason
+
+    def leave(self) -> None:
+        """A member has ended, in whichever way."""
+        with self._condition:
+            self._active -= 1
+            self._compute_when_all_wait()
+
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+        """A function that takes part in the common computation on behalf of the member that calls it."""
+        del state, seed, system
+        member = threading.get_ident()
+
+        def take_part(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
+            with self._condition:
+                self._requests[member] = _Request(phase, chunk, state, seed, system, int(count))
+                self._compute_when_all_wait()
+                self._condition.wait_for(lambda: member in self._answers or self._stopped is not None)
+                if member in self._answers:
+                    return self._answers.pop(member)
+                assert self._stopped is not None
+                raise self._stopped
+
+        return take_part
+
+    def _compute_when_all_wait(self) -> None:
+        if not self._requests or len(self._requests) < self._active:
+            return
+        if self._stopped is None:
+            try:
+                self._compute()
+            except BaseException as error:  # whatever it is, the others must not wait for ever
+                self._stopped = error
+        self._condition.notify_all()
+
+    def _compute(self) -> None:
+        behind = min(request.progress for request in self._requests.values())
+        chosen = {member: request for member, request in self._requests.items() if request.progress == behind}
+        requests = list(chosen.values())
+        first = requests[0]
+        padded = requests + [first] * (self.members - len(requests))
+        axes = _axes(first.state)
+        state: Any = jax.tree.map(
+            lambda axis, *parts: parts[0] if axis is None else np.stack(parts),
+            axes,
+            *(request.state for request in padded),
+            is_leaf=lambda leaf: leaf is None,
+        )
+        seeds = jnp.stack([request.seed for request in padded])
+        systems = jax.tree.map(lambda *parts: jnp.stack(parts), *(request.system for request in padded))
+        count = jnp.asarray(min(request.wanted for request in requests), jnp.int32)
+        if first.phase not in self._programs:
+            mapped = jax.jit(mapped_chunk(first.chunk, first.state))
+            self._programs[first.phase] = mapped.lower(state, seeds, systems, count).compile()  # type: ignore[assignment]
+        following, metrics = jax.device_get(self._programs[first.phase](state, seeds, systems, count))
+        for index, member in enumerate(chosen):
+            own = jax.tree.map(
+                lambda axis, part, i=index: part if axis is None else part[i],
+                axes,
+                following,
+                is_leaf=lambda leaf: leaf is None,
+            )
+            self._answers[member] = own, {name: values[index] for name, values in metrics.items()}
+            del self._requests[member]
+
+
+def in_threads(batch: Batch, tasks: list[Callable[[], Any]]) -> list[Any]:
+    """Runs one task for each member of a batch.
+
+    Returns:
+        What each returned, or the exception that it ended with.
+    """
+    ended: list[Any] = [None] * len(tasks)
+
+    def work(index: int) -> None:
+        try:
+            ended[index] = tasks[index]()
+        except BaseException as error:
+            ended[index] = error
+        finally:
+            batch.leave()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(tasks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return ended

@@ -1,0 +1,179 @@
+"""Runs trained together in one vectorised program: the same numbers, decisions made once, each run its own end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro.errors import DivergedError, InputError
+from repro.study.profiles import configure
+from repro.study.sweep import DIVERGED, DONE, RUNNING, sweep
+from repro.training.epoch import chunk_of_epochs
+from repro.training.executor import mapped_chunk
+from repro.training.reporting import Silent
+from repro.training.run import Member, build_model, train, train_together
+from repro.training.rundir import RunDirectory
+
+COUPLINGS = [(-10.0, 0), (5.0, 0), (-10.0, 7)]
+"""V0 and seed."""
+
+
+def tiny(v0=-10.0, seed=0, optimizer="dgd", dtype="float64", **options):
+    if optimizer in ("qn-mr-kfac", "ngd", "dgd"):
+        options = {"minres_iterations": 6, **options}
+    return configure(
+        particles=2,
+        v0=v0,
+        seed=seed,
+        optimizer=optimizer,
+        profile="smoke",
+        hidden=8,
+        walkers=64,
+        sweeps=3,
+        epochs=12,
+        pretrain_epochs=10,
+        evaluation_batches=8,
+        dtype=dtype,
+        **options,
+    )
+
+
+def members(tmp_path, configs):
+    return [Member(config, tmp_path / config.run_name, None, Silent()) for config in configs]
+
+
+def curve(path):
+    return pd.read_csv(RunDirectory(path).curve).drop(columns="seconds")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "qn-mr-kfac"])
+def test_a_batch_gives_each_run_what_it_has_alone(tmp_path, optimizer):
+    configs = [tiny(v0, seed, optimizer, **({} if optimizer == "adam" else {"damping": 1e3})) for v0, seed in COUPLINGS]
+    ended = train_together(members(tmp_path / "together", configs))
+    alone, together = train(configs[1], tmp_path / "alone"), ended[1]
+    pd.testing.assert_frame_equal(curve(together.run.path), curve(alone.run.path), rtol=1e-8, atol=1e-10)
+    assert together.result["energy"] == pytest.approx(alone.result["energy"], rel=1e-7)
+    assert (together.result["trained_together"], alone.result["trained_together"]) == (3, 1)
+    assert len({float(curve(outcome.run.path)["energy"][3]) for outcome in ended}) == 3
+
+
+def test_what_depends_on_the_epoch_is_decided_once_for_all(x64):
+    """Mapped, the counter of epochs would turn decisions into the computation of both branches."""
+    model = build_model(tiny(optimizer="qn-kfac"), 64)
+    state = model.enter(model.phases[1], jax.jit(model.initial_state)())
+    chunk = chunk_of_epochs(model.phases[1].epoch, model.phases[1].stream, 4)
+    two = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf if getattr(path[-1], "name", "") == "epoch" else jnp.stack([leaf, leaf]), state
+    )
+    seeds = jnp.stack([model.seed, model.seed])
+    systems = jax.tree.map(lambda part: jnp.stack([part, part]), model.system)
+
+    def decisions(function, *arguments):
+        return str(jax.make_jaxpr(function)(*arguments)).count("= cond[")
+
+    alone = decisions(chunk, state, model.seed, model.system, jnp.int32(2))
+    assert alone >= 2  # greedy gamma, and the judgement of a step
+    assert decisions(mapped_chunk(chunk, state), two, seeds, systems, jnp.int32(2)) == alone
+    everything = jax.vmap(chunk, in_axes=(0, 0, 0, None))
+    all_two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
+    assert decisions(everything, all_two, seeds, systems, jnp.int32(2)) < alone
+
+
+def test_a_run_that_diverges_leaves_the_others_alone(tmp_path):
+    configs = [tiny(v0, dtype="float32") for v0 in (-10.0, 3e38, 4.0)]
+    first, lost, last = train_together(members(tmp_path, configs))
+    assert isinstance(lost, DivergedError)
+    assert RunDirectory(tmp_path / configs[1].run_name).read_result()["status"] == "diverged"
+    assert first.result["status"] == last.result["status"] == "complete"
+    assert len(curve(first.run.path)) == 12
+
+
+def test_one_that_cannot_be_written_is_reported_and_the_others_end(tmp_path):
+    good, bad = members(tmp_path, [tiny(), tiny(3.0)])
+    bad.out.mkdir()
+    (bad.out / "something else").touch()
+    outcome, refused = train_together([good, bad])
+    assert outcome.result["status"] == "complete"
+    assert isinstance(refused, InputError)
+    assert "holds files that are not a run" in str(refused)
+
+
+def test_runs_at_different_places_wait_for_each_other(tmp_path):
+    """One has its pretraining behind it, another one has ended: the curves are the same."""
+    configs = [tiny(v0) for v0 in (-10.0, 2.0, 7.0)]
+    alone = [train(config, tmp_path / "alone" / config.run_name).run.path for config in configs]
+    first, second, _ = members(tmp_path, configs)
+    ended = train_together(
+        [replace(first, pretrained=alone[1]), second, replace(second, config=configs[2], out=alone[2])]
+    )
+    for path, outcome in zip(alone, ended, strict=True):
+        pd.testing.assert_frame_equal(curve(outcome.run.path), curve(path), rtol=1e-8, atol=1e-10)
+
+
+def test_runs_of_different_programs_are_refused(tmp_path):
+    with pytest.raises(InputError, match="only v0, sigma0 and seed may differ"):
+        train_together(members(tmp_path, [tiny(), tiny(optimizer="ngd")]))
+    assert not any(tmp_path.iterdir())
+
+
+def grid_of(tmp_path, epochs):
+    return [replace(tiny(v0, seed, dtype="float32"), epochs=epochs) for v0, seed in COUPLINGS]
+
+
+def test_a_sweep_in_batches(tmp_path):
+    configs = [*grid_of(tmp_path, 12), tiny(3e38, dtype="float32"), tiny(optimizer="adam", dtype="float32")]
+    seen = set()
+
+    def watcher(jobs):
+        running = {job.process.pid for job in jobs if job.state == RUNNING}
+        seen.add(len(running))
+
+    jobs = sweep(configs, tmp_path, batch=8, watcher=watcher)
+    assert [job.state for job in jobs] == [DONE, DONE, DONE, DIVERGED, DONE]
+    assert max(seen) == 1
+    together = [job.directory.read_result()["trained_together"] for job in jobs]
+    assert together == [4, 4, 4, 4, 1]
+    assert "evaluation" in jobs[1].log.read_text()
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_of_none_is_refused(tmp_path, batch):
+    with pytest.raises(InputError, match=f"batch = {batch}: must be at least 1"):
+        sweep(grid_of(tmp_path, 3), tmp_path / "out", batch=batch)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_batch_goes_on_to_the_same_bits(tmp_path):
+    configs = grid_of(tmp_path, 300)
+    grid = [{"config": config.to_dict(), "pretrained": None} for config in configs]
+
+    def started(out):
+        runs = [{**entry, "out": str(out / config.run_name)} for entry, config in zip(grid, configs, strict=True)]
+        out.mkdir(exist_ok=True)
+        order = json.dumps({"runs": runs, "device": "cpu", "cores": [0]})
+        return subprocess.Popen([sys.executable, "-m", "repro.study.sweep", order])
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert started(whole).wait() == 0
+    process = started(cut)
+    log = cut / f"{configs[0].run_name}.log"
+    while (
+        not (log.exists() and "training: 0/" in log.read_text().replace("pretraining", "")) and process.poll() is None
+    ):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 130
+    assert max(len(curve(cut / config.run_name)) for config in configs) < 300
+    assert started(cut).wait() == 0
+    for config in configs:
+        np.testing.assert_array_equal(curve(cut / config.run_name), curve(whole / config.run_name))
