@@ -125,10 +125,17 @@ def _blocked(job: Job, jobs: Sequence[Job]) -> bool:
 
 
 def _together(first: Job, jobs: Sequence[Job], most: int) -> list[Job]:
-    """The first job and those waiting that the same program can train with it."""
+    """The first job and further ones, ready as it is, that the same program can train with it."""
     program = common_program(first.config)
-    alike = (job for job in jobs if job.state == WAITING and common_program(job.config) == program)
-    return list(islice(alike, most))
+    others = (
+        job
+        for job in jobs
+        if job is not first
+        and job.state == WAITING
+        and not _blocked(job, jobs)
+        and common_program(job.config) == program
+    )
+    return [first, *islice(others, most - 1)]
 
 
 def _start(batch: Sequence[Job], jobs: Sequence[Job], cores: tuple[int, ...], device: str | None) -> None:
@@ -253,7 +260,7 @@ def _work(document: dict[str, Any]) -> None:
     from repro.console import PlainReporter
     from repro.references import known_energy
     from repro.runtime import configure_jax
-    from repro.training.run import Member, train, train_together
+    from repro.training.run import Member, train_member, train_together
 
     configure_jax(device)
     with ExitStack() as logs:
@@ -268,15 +275,7 @@ def _work(document: dict[str, Any]) -> None:
                 if isinstance(ended, BaseException):
                     member.reporter.note(f"error: {ended}")
             return
-        (alone,) = members
-        train(
-            alone.config,
-            alone.out,
-            device=device,
-            resume=True,
-            pretrained=alone.pretrained,
-            reporter=alone.reporter,
-        )
+        train_member(members[0], device=device)
 
 
 if __name__ == "__main__":

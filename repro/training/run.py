@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -463,6 +464,19 @@ def common_program(config: RunConfig) -> str:
     return replace(config, seed=0, system=replace(config.system, v0=0.0, sigma0=1.0)).content_hash
 
 
+def train_member(member: Member, *, device: str | None = None, executor: Executor | None = None) -> Outcome:
+    """Makes or finishes one run; arguments and errors as for :func:`train`."""
+    return train(
+        member.config,
+        member.out,
+        device=device,
+        resume=True,
+        pretrained=member.pretrained,
+        reporter=member.reporter,
+        executor=executor,
+    )
+
+
 def train_together(members: Sequence[Member], *, device: str | None = None) -> list[Outcome | BaseException]:
     """Makes several runs, or finishes them, each epoch of all in one vectorised program.
 
@@ -488,19 +502,8 @@ def train_together(members: Sequence[Member], *, device: str | None = None) -> l
         )
     batch = Batch(len(members))
 
-    def task(member: Member) -> Callable[[], Outcome]:
-        return lambda: train(
-            member.config,
-            member.out,
-            device=device,
-            resume=True,
-            pretrained=member.pretrained,
-            reporter=member.reporter,
-            executor=batch,
-        )
-
     with _interruptions(lambda: batch.stop(KeyboardInterrupt())) as asked:
-        ended = in_threads(batch, [task(member) for member in members])
+        ended = in_threads(batch, [partial(train_member, member, device=device, executor=batch) for member in members])
         if asked.is_set():
             raise KeyboardInterrupt
     return ended
