@@ -14,7 +14,7 @@ from repro.study.display import SweepLines, sweep_summary
 from repro.study.grid import read_grid
 from repro.study.profiles import configure
 from repro.study.store import project_path
-from repro.study.sweep import DONE, FAILED, STORED, WAITING, Job, plan, shares, sweep
+from repro.study.sweep import DONE, FAILED, RUNNING, STORED, WAITING, Job, _together, plan, shares, sweep
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
 
@@ -148,6 +148,22 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
     assert not run.result.exists()
     (job,) = plan([config], [], tmp_path / "out")
     assert job.state == WAITING
+
+
+def test_a_batch_begins_with_the_job_that_may_start(tmp_path):
+    """An earlier job that waits for another's pretraining is neither taken instead of it nor along with it."""
+    seeds = (0, 0, 1, 1, 1)
+    running, blocked, first, second, third = (
+        Job(configure(**TINY, particles=2, v0=float(number), seed=seed), tmp_path / str(number))
+        for number, seed in enumerate(seeds)
+    )
+    running.state = RUNNING
+    jobs = [running, blocked, first, second, third]
+    assert _together(first, jobs, 1) == [first]
+    assert _together(first, jobs, 2) == [first, second]
+    assert _together(third, jobs, 9) == [third, first, second]
+    running.state = DONE
+    assert _together(first, jobs, 2) == [first, blocked]
 
 
 def test_another_run_of_the_same_name_is_not_taken_for_it(tmp_path):

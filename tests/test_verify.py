@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from repro.errors import InputError
 from repro.optimizers import second_order
-from repro.study import evidence, verify
+from repro.study import evidence, manifest, verify
 from repro.study.chain import chain_of
 from repro.study.claims import load_claims
 from repro.study.manifest import MANIFEST, check_manifest, store_runs, write_manifest
@@ -65,6 +66,27 @@ def test_storing_keeps_what_a_figure_needs_and_no_more(root, made):
     assert check_manifest(root) == []
     again = store_runs([made.path], root)
     assert (again.added, again.known) == ((), (CONFIG.run_name,))
+
+
+def test_a_long_curve_is_stored_packed(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "PLAIN_BYTES", 10)
+    store_runs([made.path], tmp_path)
+    run = RunDirectory(tmp_path / CONFIG.run_name)
+    assert not run.curve.exists()
+    assert load_run(run.path).curve.equals(load_run(made.path).curve)
+    packed = run.packed_curve.read_bytes()
+    manifest.store_curve(run.read_curve(), run)
+    assert run.packed_curve.read_bytes() == packed
+    run.packed_curve.write_bytes(gzip.compress(run.read_curve().replace(b"1", b"2", 1)))
+    with pytest.raises(InputError, match="altered after the run"):
+        load_run(run.path)
+    for damaged in (packed[:-20], packed[:40] + b"x" + packed[41:], b"1,2,3"):
+        run.packed_curve.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"curve\.csv\.gz: damaged"):
+            load_run(run.path)
+    run.packed_curve.unlink()
+    with pytest.raises(InputError, match=r"curve\.csv: missing"):
+        load_run(run.path)
 
 
 def test_the_manifest_is_in_the_format_of_sha256sum(root):

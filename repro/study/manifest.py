@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from repro.training.rundir import RunDirectory
 MANIFEST = "MANIFEST.sha256"
 NOTEBOOKS, CLAIMS = "figures/*.ipynb", "repro/study/claims.toml"
 MOST_MEGABYTES = 60.0
+PLAIN_BYTES = 500_000
+"""Longer curves, those of ten thousand epochs, are stored packed: a third of the size."""
 
 
 def _files(root: Path) -> list[str]:
@@ -86,6 +89,14 @@ class Stored:
     megabytes: float
 
 
+def store_curve(content: bytes, run: RunDirectory) -> None:
+    """Writes a curve as it is, or packed if it is long; the same content gives the same bytes."""
+    if len(content) > PLAIN_BYTES:
+        write_atomic(run.packed_curve, gzip.compress(content, mtime=0))
+    else:
+        write_atomic(run.curve, content)
+
+
 def store_runs(directories: Sequence[Path], root: Path) -> Stored:
     """Adds finished runs to the stored ones, without their checkpoints, and brings the manifest up to date.
 
@@ -117,9 +128,10 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
         with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
             made = Path(folder) / name
             made.mkdir()
-            for file in (source.config, source.curve, source.pretraining, source.result):
+            for file in (source.config, source.pretraining, source.result):
                 if file.exists():
                     shutil.copy(file, made / file.name)
+            store_curve(source.read_curve(), RunDirectory(made))
             if source.observables.exists():
                 shutil.copytree(source.observables, made / source.observables.name)
             made.rename(target)

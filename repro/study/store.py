@@ -32,7 +32,7 @@ class Run:
         path: its directory.
         config: its configuration.
         result: the content of ``result.json``.
-        curve: the content of ``curve.csv``.
+        curve: the content of ``curve.csv``, packed or not.
         computed: whether it was made just now rather than read.
     """
 
@@ -55,11 +55,7 @@ def load_run(path: Path, computed: bool = False) -> Run:
         InputError: if the run has not ended, or a file does not match the hash recorded when it did.
     """
     run = RunDirectory(path)
-    config, result = run.read_config(), run.read_result()
-    try:
-        content = run.curve.read_bytes()
-    except OSError as error:
-        raise InputError(f"{run.curve}: missing") from error
+    config, result, content = run.read_config(), run.read_result(), run.read_curve()
     if result.get("content_hash") != config.content_hash:
         raise InputError(
             f"{run.result}: belongs to configuration {result.get('content_hash')}, not {config.content_hash}"

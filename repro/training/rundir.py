@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ class RunDirectory:
     def curve(self) -> Path:
         """One row an epoch."""
         return self.path / "curve.csv"
+
+    @property
+    def packed_curve(self) -> Path:
+        """What stands for a long ``curve.csv`` among the stored runs: the same text, compressed by gzip."""
+        return self.path / "curve.csv.gz"
 
     @property
     def pretraining(self) -> Path:
@@ -90,6 +97,21 @@ class RunDirectory:
         if not isinstance(result, dict) or "status" not in result:
             raise InputError(f"{self.result}: damaged (no status)")
         return result
+
+    def read_curve(self) -> bytes:
+        """The content of ``curve.csv``, packed or not.
+
+        Raises:
+            InputError: if there is neither file, or the packed one is damaged.
+        """
+        if self.curve.exists():
+            return self.curve.read_bytes()
+        try:
+            return gzip.decompress(self.packed_curve.read_bytes())
+        except FileNotFoundError as error:
+            raise InputError(f"{self.curve}: missing") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{self.packed_curve}: damaged ({error})") from error
 
     def write_json(self, path: Path, document: dict[str, Any]) -> None:
         """Writes one of the JSON files atomically."""
