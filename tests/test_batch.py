@@ -25,11 +25,13 @@ from repro.training.run import Member, build_model, train, train_together
 from repro.training.rundir import RunDirectory
 
 COUPLINGS = [(-10.0, 0), (5.0, 0), (-10.0, 7)]
-"""V0 and seed."""
+"""V0 and seed. All batches have three members, so that DGD's program is compiled once for all tests."""
+TOO_STRONG = 1.7e308
+"""A coupling whose energies are not finite."""
 
 
-def tiny(v0=-10.0, seed=0, optimizer="dgd", dtype="float64", **options):
-    if optimizer in ("qn-mr-kfac", "ngd", "dgd"):
+def tiny(v0=-10.0, seed=0, optimizer="dgd", **options):
+    if optimizer in ("ngd", "dgd"):
         options = {"minres_iterations": 6, **options}
     return configure(
         particles=2,
@@ -43,7 +45,7 @@ def tiny(v0=-10.0, seed=0, optimizer="dgd", dtype="float64", **options):
         epochs=12,
         pretrain_epochs=10,
         evaluation_batches=8,
-        dtype=dtype,
+        dtype="float64",
         **options,
     )
 
@@ -56,7 +58,7 @@ def curve(path):
     return pd.read_csv(RunDirectory(path).curve).drop(columns="seconds")
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "qn-mr-kfac"])
+@pytest.mark.parametrize("optimizer", ["adam", "kfac"])
 def test_a_batch_gives_each_run_what_it_has_alone(tmp_path, optimizer):
     configs = [tiny(v0, seed, optimizer, **({} if optimizer == "adam" else {"damping": 1e3})) for v0, seed in COUPLINGS]
     ended = train_together(members(tmp_path / "together", configs))
@@ -90,7 +92,7 @@ def test_what_depends_on_the_epoch_is_decided_once_for_all(x64):
 
 
 def test_a_run_that_diverges_leaves_the_others_alone(tmp_path):
-    configs = [tiny(v0, dtype="float32") for v0 in (-10.0, 3e38, 4.0)]
+    configs = [tiny(v0) for v0 in (-10.0, TOO_STRONG, 4.0)]
     first, lost, last = train_together(members(tmp_path, configs))
     assert isinstance(lost, DivergedError)
     assert RunDirectory(tmp_path / configs[1].run_name).read_result()["status"] == "diverged"
@@ -99,11 +101,11 @@ def test_a_run_that_diverges_leaves_the_others_alone(tmp_path):
 
 
 def test_one_that_cannot_be_written_is_reported_and_the_others_end(tmp_path):
-    good, bad = members(tmp_path, [tiny(), tiny(3.0)])
+    good, other, bad = members(tmp_path, [tiny(), tiny(2.0), tiny(3.0)])
     bad.out.mkdir()
     (bad.out / "something else").touch()
-    outcome, refused = train_together([good, bad])
-    assert outcome.result["status"] == "complete"
+    outcome, another, refused = train_together([good, other, bad])
+    assert outcome.result["status"] == another.result["status"] == "complete"
     assert isinstance(refused, InputError)
     assert "holds files that are not a run" in str(refused)
 
@@ -126,12 +128,12 @@ def test_runs_of_different_programs_are_refused(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def grid_of(tmp_path, epochs):
-    return [replace(tiny(v0, seed, dtype="float32"), epochs=epochs) for v0, seed in COUPLINGS]
+def grid_of(epochs):
+    return [replace(tiny(v0, seed), epochs=epochs) for v0, seed in COUPLINGS]
 
 
 def test_a_sweep_in_batches(tmp_path):
-    configs = [*grid_of(tmp_path, 12), tiny(3e38, dtype="float32"), tiny(optimizer="adam", dtype="float32")]
+    configs = [*grid_of(12)[:2], tiny(TOO_STRONG), tiny(optimizer="adam")]
     seen = set()
 
     def watcher(jobs):
@@ -139,22 +141,22 @@ def test_a_sweep_in_batches(tmp_path):
         seen.add(len(running))
 
     jobs = sweep(configs, tmp_path, batch=8, watcher=watcher)
-    assert [job.state for job in jobs] == [DONE, DONE, DONE, DIVERGED, DONE]
+    assert [job.state for job in jobs] == [DONE, DONE, DIVERGED, DONE]
     assert max(seen) == 1
     together = [job.directory.read_result()["trained_together"] for job in jobs]
-    assert together == [4, 4, 4, 4, 1]
+    assert together == [3, 3, 3, 1]
     assert "evaluation" in jobs[1].log.read_text()
 
 
 @pytest.mark.parametrize("batch", [0, -1])
 def test_a_batch_of_none_is_refused(tmp_path, batch):
     with pytest.raises(InputError, match=f"batch = {batch}: must be at least 1"):
-        sweep(grid_of(tmp_path, 3), tmp_path / "out", batch=batch)
+        sweep(grid_of(3), tmp_path / "out", batch=batch)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupted_batch_goes_on_to_the_same_bits(tmp_path):
-    configs = grid_of(tmp_path, 300)
+    configs = grid_of(300)
     grid = [{"config": config.to_dict(), "pretrained": None} for config in configs]
 
     def started(out):
