@@ -557,7 +557,7 @@ def bench_epoch(
     walkers: Annotated[int, typer.Option("--walkers", help="Parallel Markov chains.")] = 4096,
     sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
     epochs: Annotated[
-        int, typer.Option("--epochs", help="Epochs timed at once, three times over, after compilation.")
+        int, typer.Option("--epochs", help="Epochs timed at once, five times over, after compilation.")
     ] = 5,
     baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Also time DGD with dense blocks.")] = True,
     out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/T01.csv"),

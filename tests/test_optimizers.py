@@ -111,7 +111,8 @@ class DenseStep:
 
     def update_factors(self, structure, params, x):
         now = []
-        for own, shared, e in structure.layers(params, x):
+        for layer in structure.layers(params, x):
+            own, shared, e = layer.own, layer.shared, layer.sensitivity
             a = np.concatenate([own, np.broadcast_to(shared, (own.shape[0], *shared.shape))], axis=-1)
             e = np.asarray(e)
             if "factors" not in self.deck:

@@ -20,18 +20,25 @@ from jax import Array
 class LinearLayer(NamedTuple):
     """One linear map, at all walkers.
 
-    The rows of its matrix V ``(I + S, O)`` are ordered as the inputs: first those of each particle, then those that all
-    particles share (the mean over particles, and the constant 1 whose row is the bias).
+    The rows of its matrix V are ordered as the inputs: first those of each particle, then those that all particles
+    share: the mean of the former, and the constant 1 whose row is the bias. Either may be missing.
 
     Attributes:
         own: inputs of each particle, shape ``(A, W, I)``.
-        shared: inputs that are the same for all particles, shape ``(W, S)``, S may be 0.
+        mean: their mean over the particles, shape ``(W, I)``, or ``(W, 0)`` where the map does not see it.
+        constant: ones, shape ``(W, 1)``, or ``(W, 0)`` where there is no bias.
         sensitivity: d ln|psi| / d s, shape ``(A, W, O)``.
     """
 
     own: Array
-    shared: Array
+    mean: Array
+    constant: Array
     sensitivity: Array
+
+    @property
+    def shared(self) -> Array:
+        """The inputs that are the same for all particles, shape ``(W, S)``, S may be 0."""
+        return jnp.concatenate([self.mean, self.constant], axis=-1)
 
 
 class LocalTangents(NamedTuple):
@@ -63,10 +70,10 @@ class LinearTangents(NamedTuple):
 
     Attributes:
         own: shape ``(K, A, W, I)``, or in two parts where it is of that form.
-        shared: shape ``(K, W, S')`` with S' <= S: the inputs beyond the first S' are constant.
+        mean: shape ``(K, W, I)`` or ``(K, W, 0)``.
         sensitivity: shape ``(K, A, W, O)``.
     """
 
     own: Array | LocalTangents
-    shared: Array
+    mean: Array
     sensitivity: Array

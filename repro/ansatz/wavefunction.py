@@ -104,15 +104,15 @@ def slater_wavefunction(
 
         zeros = {name: jnp.zeros((particles, walkers, width), x.dtype) for name, width in widths.items()}
         sensitivities, inputs = jax.grad(total, has_aux=True)(zeros)
-        one, none = jnp.ones((walkers, 1), x.dtype), jnp.zeros((walkers, 0), x.dtype)
+        one = jnp.ones((walkers, 1), x.dtype)
         found = []
         for name in equivariant:
             own, mean = inputs[name]
-            found.append(LinearLayer(own, jnp.concatenate([mean[0], one], axis=1), sensitivities[name]))
+            found.append(LinearLayer(own, mean[0], one, sensitivities[name]))
         own = inputs["orbitals"][0]
         for sensitivity in jnp.split(sensitivities["orbitals"], determinants, axis=2):
-            found.append(LinearLayer(own, one, sensitivity))
-        found.append(LinearLayer(inputs[ENVELOPE][0], none, sensitivities[ENVELOPE]))
+            found.append(LinearLayer(own, one[:, :0], one, sensitivity))
+        found.append(LinearLayer(inputs[ENVELOPE][0], one[:, :0], one[:, :0], sensitivities[ENVELOPE]))
         return tuple(found)
 
     def tangents(params: Params, x: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearTangents, ...]]:
@@ -123,9 +123,8 @@ def slater_wavefunction(
         # Positions and the first layer's features see their own particle and the mean of all; later ones see each.
         local = {0, 1, len(slopes) - 1}
         return values, tuple(
-            # The last shared input, where there is one, is the constant 1.
-            LinearTangents(LocalTangents.of(own) if index in local else own, shared[..., :-1], e)
-            for index, (own, shared, e) in enumerate(slopes)
+            LinearTangents(LocalTangents.of(slope.own) if index in local else slope.own, slope.mean, slope.sensitivity)
+            for index, slope in enumerate(slopes)
         )
 
     def split(params: Params) -> Blocks:

@@ -49,7 +49,8 @@ def kronecker_factors(layers: tuple[LinearLayer, ...], centred: bool, scale: flo
         scale: factor of F, carried by S.
     """
     factors = []
-    for own, shared, e in layers:
+    for layer in layers:
+        own, shared, e = layer.own, layer.shared, layer.sensitivity
         inputs = jnp.concatenate([own, jnp.broadcast_to(shared, (own.shape[0], *shared.shape))], axis=-1)
         factors.append(KroneckerFactors(_second_moment(inputs, centred), scale * _second_moment(e, centred)))
     return tuple(factors)

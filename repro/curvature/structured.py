@@ -1,6 +1,6 @@
 """Scores and mixed derivatives of linear maps, from their stored inputs and sensitivities.
 
-With a and e of ``repro.ansatz.linear`` at hand, a product with the scores costs one small matrix product a layer,
+With a and e of ``repro.ansatz.linear`` at hand, a product with the scores costs one small matrix product a particle,
 
     D V = sum_m e_m . (a_m V),
 
@@ -9,14 +9,21 @@ and one with the mixed derivatives two, whatever the number of directions k,
     d_k D V = sum_m [ (d_k e_m) . (a_m V) + (e_m V^T) . (d_k a_m) ];
 
 the transposes cost as many outer products. No derivative of a single walker's ln|psi| in the weights ever exists, but
-for those of a few walkers at a time in diagonals and small blocks. The inputs that all particles share see only the
-summed sensitivity, sum_m e_m.
+for those of a few walkers at a time in diagonals and small blocks.
+
+Maps that see the mean of all particles as well, s_m = a_m V + a V' with a = 1/A sum_m a_m, would need one more product.
+They need no more than the others in deviations from the mean, a_m = a + h_m with sum_m h_m = 0:
+
+    D (V, V') = (sum_m e_m) . (a (V + V')) + sum_{m < A} (e_m - e_A) . (h_m V),
+
+and likewise for the mixed derivatives.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -56,13 +63,13 @@ def _total(sensitivity: Array) -> Array:
 
 
 def _along(tangents: Array | LocalTangents, features: Array) -> Array:
-    """sum_m (d_k a_m) . f_m for features ``(A, W, I)``, shape ``(K, W)``."""
-    particles = features.shape[0]
+    """sum_{m < A} (d_k a_m) . f_m for features ``(A - 1, W, I)``, shape ``(K, W)``."""
+    others = range(features.shape[0])
     if isinstance(tangents, LocalTangents):
         local, common = tangents
-        alike = _over_features(_sum([common[m] * features[m] for m in range(particles)]))
-        return _over_features(local * features) + alike
-    return _over_features(_sum([tangents[:, m] * features[m] for m in range(particles)]))
+        alike = _over_features(_sum([common[m] * features[m] for m in others]))
+        return jnp.pad(_over_features(local[:-1] * features), ((0, 1), (0, 0))) + alike
+    return _over_features(_sum([tangents[:, m] * features[m] for m in others]))
 
 
 def _weighted(weights: Array, tangents: Array | LocalTangents) -> Array:
@@ -81,9 +88,61 @@ def _dense(tangents: Array | LocalTangents) -> Array:
     return identity[:, :, None, None] * tangents.local + tangents.common
 
 
-def _transposed_inputs(layer: LinearLayer) -> tuple[Array, Array]:
-    """Own and shared inputs, ``(I, A W)`` and ``(S, W)``: laid out so, they enter outer products a third faster."""
-    return _flat(layer.own).T, layer.shared.T
+class _Modes(NamedTuple):
+    """A layer's inputs and sensitivities as what all particles have in common and what sets all but the last apart.
+
+    Attributes:
+        mean: a, shape ``(W, I)``.
+        deviations: h_m = a_m - a for m < A, shape ``(A - 1, W, I)``.
+        total: sum_m e_m, shape ``(W, O)``.
+        relative: e_m - e_A for m < A, shape ``(A - 1, W, O)``.
+        mean_inputs: a and the constant, ``(I + 1, W)`` or ``(I, W)``: laid out so, inputs enter outer products faster.
+        deviation_inputs: shape ``(I, (A - 1) W)``.
+    """
+
+    mean: Array
+    deviations: Array
+    total: Array
+    relative: Array
+    mean_inputs: Array
+    deviation_inputs: Array
+
+
+def _modes(layer: LinearLayer) -> _Modes:
+    particles = layer.own.shape[0]
+    seen = layer.mean.shape[-1] > 0
+    mean = layer.mean if seen else _sum([layer.own[m] for m in range(particles)]) / particles
+    deviations = layer.own[:-1] - mean
+    relative = layer.sensitivity[:-1] - layer.sensitivity[-1]
+    mean_inputs = jnp.concatenate([mean, layer.constant], axis=-1).T
+    return _Modes(mean, deviations, _total(layer.sensitivity), relative, mean_inputs, _flat(deviations).T)
+
+
+class _Matrix(NamedTuple):
+    """The rows of a layer's matrix: what acts on deviations, on the mean, and the bias, ``(1, O)`` or ``(0, O)``."""
+
+    deviations: Array
+    mean: Array
+    bias: Array
+
+
+def _matrix(layer: LinearLayer, block: Array) -> _Matrix:
+    count, moving = layer.own.shape[-1], layer.mean.shape[-1]
+    own = block[:count]
+    mean = own + block[count : count + moving] if moving else own
+    return _Matrix(own, mean, block[count + moving :])
+
+
+def _biased(mapped: Array, bias: Array) -> Array:
+    return mapped + bias[0] if bias.shape[0] else mapped
+
+
+def _rows(layer: LinearLayer, of_mean: Array, of_deviations: Array) -> Array:
+    """The transpose of :func:`_matrix`: a block from the sums over the inputs of :class:`_Modes`."""
+    count = layer.own.shape[-1]
+    common, bias = of_mean[:count], of_mean[count:]
+    moving = [common] if layer.mean.shape[-1] else []
+    return jnp.concatenate([of_deviations + common, *moving, bias])
 
 
 class Scores:
@@ -91,41 +150,57 @@ class Scores:
 
     def __init__(self, layers: tuple[LinearLayer, ...]) -> None:
         self.layers = layers
-        self.totals = tuple(_total(layer.sensitivity) for layer in layers)
-        self.transposed = tuple(_transposed_inputs(layer) for layer in layers)
+        self.modes = tuple(_modes(layer) for layer in layers)
         self.blocks = len(layers)
         self.shape = (1, layers[0].own.shape[1])
 
     def push(self, index: int, block: Array) -> Array:
         """D V, shape ``(1, W)``."""
-        own, shared, e = self.layers[index]
-        count = own.shape[-1]
-        mapped = own @ block[:count]
-        terms = [e[m] * mapped[m] for m in range(e.shape[0])]
-        return _over_features(_sum([*terms, self.totals[index] * (shared @ block[count:])]))[None]
+        modes, matrix = self.modes[index], _matrix(self.layers[index], block)
+        mapped = modes.deviations @ matrix.deviations
+        common = modes.total * _biased(modes.mean @ matrix.mean, matrix.bias)
+        return _over_features(_sum([common, *(e * s for e, s in zip(modes.relative, mapped, strict=True))]))[None]
 
     def pull(self, index: int, weights: Array) -> Array:
         """D^T r for r of shape ``(1, W)``."""
-        own, shared = self.transposed[index]
-        column = weights[0, :, None]
-        parts = [own @ _flat(column * self.layers[index].sensitivity), shared @ (column * self.totals[index])]
-        return jnp.concatenate(parts)
+        modes, column = self.modes[index], weights[0, :, None]
+        of_deviations = modes.deviation_inputs @ _flat(column * modes.relative)
+        return _rows(self.layers[index], modes.mean_inputs @ (column * modes.total), of_deviations)
 
     def squares(self, index: int) -> Array:
         """E[D^2], entry by entry."""
-        own, shared, e = self.layers[index]
-
-        squares = [_sum_of_squares(_score_rows, own, e), _outer(shared**2, self.totals[index] ** 2)]
+        layer, total = self.layers[index], self.modes[index].total
+        own, shared, e = layer.own, layer.shared, layer.sensitivity
+        squares = [_sum_of_squares(_score_rows, own, e), _outer(shared**2, total**2)]
         return jnp.concatenate(squares) / self.shape[1]
 
     def gram(self, index: int) -> Array:
         """E[D D^T], one block, as a matrix."""
-        own, shared, e = self.layers[index]
+        layer, total = self.layers[index], self.modes[index].total
 
         def rows(a: Array, s: Array, b: Array, total: Array) -> Array:
             return jnp.concatenate([_score_rows(a, b), s[:, :, None] * total[:, None]], axis=1)
 
-        return _gram(rows, own, shared, e, self.totals[index]) / self.shape[1]
+        return _gram(rows, layer.own, layer.shared, layer.sensitivity, total) / self.shape[1]
+
+
+class _ModeTangents(NamedTuple):
+    """Derivatives of :class:`_Modes`: of the mean ``(K, W, I)``, of total ``(K, W, O)`` and relative sensitivities."""
+
+    mean: Array
+    total: Array
+    relative: Array
+
+
+def _mode_tangents(tangents: LinearTangents) -> _ModeTangents:
+    own, e = tangents.own, tangents.sensitivity
+    if tangents.mean.shape[-1]:
+        mean = tangents.mean
+    elif isinstance(own, LocalTangents):
+        mean = (own.local + _sum(list(own.common))) / own.local.shape[0]
+    else:
+        mean = _total(own) / own.shape[1]
+    return _ModeTangents(mean, _total(e), e[:, :-1] - e[:, -1:])
 
 
 class MixedDerivatives:
@@ -133,41 +208,44 @@ class MixedDerivatives:
 
     def __init__(self, layers: tuple[LinearLayer, ...], tangents: tuple[LinearTangents, ...]) -> None:
         self.layers, self.tangents = layers, tangents
-        self.totals = tuple(_total(layer.sensitivity) for layer in layers)
-        self.total_tangents = tuple(_total(tangent.sensitivity) for tangent in tangents)
-        self.transposed = tuple(_transposed_inputs(layer) for layer in layers)
+        self.modes = tuple(_modes(layer) for layer in layers)
+        self.mode_tangents = tuple(_mode_tangents(tangent) for tangent in tangents)
         self.blocks = len(layers)
         self.shape = tangents[0].sensitivity.shape[0], layers[0].own.shape[1]
 
     def push(self, index: int, block: Array) -> Array:
         """d_k D V, shape ``(K, W)``."""
-        own, shared, e = self.layers[index]
-        d_own, d_shared, d_e = self.tangents[index]
-        total, d_total = self.totals[index], self.total_tangents[index]
-        particles, count = own.shape[0], own.shape[-1]
-        moving = block[count : count + d_shared.shape[-1]]
-        mapped, back = own @ block[:count], e @ block[:count].T
-        to = _sum([d_e[:, m] * mapped[m] for m in range(particles)] + [d_total * (shared @ block[count:])])
-        parts = [_over_features(to), _along(d_own, back), _over_features(d_shared * (total @ moving.T))]
+        modes, matrix = self.modes[index], _matrix(self.layers[index], block)
+        d_mean, d_total, d_relative = self.mode_tangents[index]
+        mapped, back = modes.deviations @ matrix.deviations, modes.relative @ matrix.deviations.T
+        others = range(mapped.shape[0])
+        of_mean = d_total * _biased(modes.mean @ matrix.mean, matrix.bias)
+        to = _sum([of_mean, *(d_relative[:, m] * mapped[m] for m in others)])
+        common = _sum([modes.total @ matrix.mean.T, *(-back[m] for m in others)])
+        parts = [_over_features(to), _over_features(d_mean * common)]
+        if others:
+            parts.append(_along(self.tangents[index].own, back))
         # Also this sum as a product: XLA would repeat a plain one for every weight that the result multiplies later.
         return _over_features(jnp.stack(parts, axis=-1))
 
     def pull(self, index: int, weights: Array) -> Array:
         """sum_k (d_k D)^T r_k for r of shape ``(K, W)``."""
-        own, shared = self.transposed[index]
-        d_own, d_shared, d_e = self.tangents[index]
-
-        own_part = own @ _flat(_weighted(weights, d_e))
-        own_part += _outer(_weighted(weights, d_own), self.layers[index].sensitivity)
-        shared_part = shared @ _weighted(weights, self.total_tangents[index])
-        moving = _outer(_weighted(weights, d_shared), self.totals[index])
-        return jnp.concatenate([own_part, shared_part.at[: moving.shape[0]].add(moving)])
+        modes, layer = self.modes[index], self.layers[index]
+        d_mean, d_total, d_relative = self.mode_tangents[index]
+        mean = _weighted(weights, d_mean)
+        deviations = _weighted(weights, self.tangents[index].own)[:-1] - mean
+        of_deviations = modes.deviation_inputs @ _flat(_weighted(weights, d_relative))
+        of_deviations += _outer(deviations, modes.relative)
+        of_mean = modes.mean_inputs @ _weighted(weights, d_total)
+        of_mean = of_mean.at[: mean.shape[-1]].add(_outer(mean, modes.total))
+        return _rows(layer, of_mean, of_deviations)
 
     def squares(self, index: int) -> Array:
         """sum_k E[(d_k D)^2], entry by entry."""
-        own, shared, e = self.layers[index]
+        layer = self.layers[index]
+        own, shared, e = layer.own, layer.shared, layer.sensitivity
         d_own, d_shared, d_e = self.tangents[index]
-        total, d_total = self.totals[index], self.total_tangents[index]
+        total, d_total = self.modes[index].total, self.mode_tangents[index].total
         directions = range(d_e.shape[0])
 
         own_part = _sum_of_squares(_mixed_rows, own, _dense(d_own), e, d_e)
@@ -181,7 +259,8 @@ class MixedDerivatives:
 
     def gram(self, index: int) -> Array:
         """sum_k E[(d_k D)(d_k D)^T], one block, as a matrix."""
-        own, shared, e = self.layers[index]
+        layer = self.layers[index]
+        own, shared, e = layer.own, layer.shared, layer.sensitivity
         d_own, d_shared, d_e = self.tangents[index]
 
         def rows(a: Array, d_a: Array, s: Array, d_s: Array, b: Array, d_b: Array, total: Array, d_t: Array) -> Array:
@@ -190,7 +269,7 @@ class MixedDerivatives:
             of_shared = s[:, :, None] * d_t[:, :, None] + moving[..., None] * total[:, None]
             return jnp.concatenate([_mixed_rows(a, d_a, b, d_b), of_shared], axis=2)
 
-        total, d_total = self.totals[index], self.total_tangents[index]
+        total, d_total = self.modes[index].total, self.mode_tangents[index].total
         return _gram(rows, own, _dense(d_own), shared, d_shared, e, d_e, total, d_total) / self.shape[1]
 
 

@@ -32,7 +32,7 @@ from repro.training.run import build_model
 from repro.training.state import TRAINING
 
 BASELINE = "dgd, dense"
-BLOCKS = 3
+BLOCKS = 5
 """How often the epochs are timed; the table gives the median."""
 ROWS = 64
 
