@@ -48,7 +48,7 @@ setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 mi
 figures: $(STAMP) ## every figure from the stored runs, into output/: 5 min (FRESH=1: trains all anew, hours)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
-verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of runs trained again: 2 min
+verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of runs trained again: 3 min
 	@$(BIN)/repro verify --audit $(AUDIT) $(if $(SEED),--seed $(SEED))
 
 report: figures ## the figures, then one self-contained page: report/index.html

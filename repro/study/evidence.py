@@ -29,8 +29,7 @@ BENCHMARK = f"{BENCHMARKS}/T01.csv"
 COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 COMPARED_PARTICLES = (2, 4, 6)
 SMALL_STATES = 15
-"""Trained on the spot, to form their Fisher metric: so many that the verdict is the same on a machine whose rounding
-makes other states of them."""
+"""Trained on the spot, to form their Fisher metric."""
 BUNCHED, CRYSTAL = -20.0, 20.0
 
 

@@ -22,18 +22,23 @@ from repro.curvature.kronecker import KroneckerFactors
 from repro.physics.hamiltonian import System
 from repro.study.profiles import configure
 from repro.training.epoch import Chunk, chunk_of_epochs, energy_gradient, walker_energies
-from repro.training.run import build_model
+from repro.training.run import build_model, numerics
 
-HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 100
+HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 300
 DAMPING = 1e-3
 
 
 def small_run(seed: int = 0, particles: int = 2, v0: float = -10.0) -> RunConfig:
-    """A network of the study's build so small that its whole metric can be seen, trained by KFAC."""
+    """A network of the study's build so small that its whole metric can be seen.
+
+    Trained by Adam in double precision: second-order steps at small damping amplify rounding, so that another machine,
+    or another order of summation, would make another state, and judge that.
+    """
     return configure(
         particles=particles,
         v0=v0,
-        optimizer="kfac",
+        optimizer="adam",
+        dtype="float64",
         hidden=HIDDEN,
         walkers=WALKERS,
         seed=seed,
@@ -120,14 +125,15 @@ def fisher_matrices(config: RunConfig, damping: float = DAMPING) -> FisherMatric
         config: as from :func:`small_run`; its matrices must fit into memory.
         damping: added before inverting, in units of the largest diagonal entry.
     """
-    programs = _programs(replace(config, seed=0))
-    model = build_model(config, config.sampling.walkers)
-    state = jax.jit(model.initial_state)()
-    for number, (phase, chunk) in enumerate(zip(model.phases, programs.chunks, strict=True)):
-        state = model.enter(phase, state) if number else state
-        state, metrics = chunk(state, model.seed, model.system, jnp.asarray(phase.epochs, jnp.int32))
-    matrix, factors, gradient = programs.matrices(state.params, state.chain.walkers, model.system)
-    ends = np.cumsum([0, *(block.size for block in model.wavefunction.structure.split(state.params))])
+    with numerics(config.dtype, jax.devices()[0]):
+        programs = _programs(replace(config, seed=0))
+        model = build_model(config, config.sampling.walkers)
+        state = jax.jit(model.initial_state)()
+        for number, (phase, chunk) in enumerate(zip(model.phases, programs.chunks, strict=True)):
+            state = model.enter(phase, state) if number else state
+            state, metrics = chunk(state, model.seed, model.system, jnp.asarray(phase.epochs, jnp.int32))
+        matrix, factors, gradient = programs.matrices(state.params, state.chain.walkers, model.system)
+        ends = np.cumsum([0, *(block.size for block in model.wavefunction.structure.split(state.params))])
     exact = np.asarray(matrix, float)
     blocked, kronecker = np.zeros_like(exact), np.zeros_like(exact)
     for begin, end, (a, s) in zip(ends, ends[1:], factors, strict=False):
