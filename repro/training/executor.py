@@ -103,7 +103,7 @@ class Batch:
         """A member has ended, in whichever way."""
         with self._condition:
             self._active -= 1
-            self._compute_when_all_wait()
+            self._condition.notify_all()
 
     def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
         """A function that takes part in the common computation on behalf of the member that calls it."""
@@ -113,8 +113,13 @@ class Batch:
         def take_part(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
             with self._condition:
                 self._requests[member] = _Request(phase, chunk, state, seed, system, int(count))
-                self._compute_when_all_wait()
-                self._condition.wait_for(lambda: member in self._answers or self._stopped is not None)
+                while member not in self._answers and self._stopped is None:
+                    if len(self._requests) < self._active:
+                        self._condition.wait()
+                    else:
+                        # Always in a thread that asked: precision is a setting of the thread, and one that has left
+                        # is no longer in that of the runs.
+                        self._compute_or_stop()
                 if member in self._answers:
                     return self._answers.pop(member)
                 assert self._stopped is not None
@@ -122,14 +127,11 @@ class Batch:
 
         return take_part
 
-    def _compute_when_all_wait(self) -> None:
-        if not self._requests or len(self._requests) < self._active:
-            return
-        if self._stopped is None:
-            try:
-                self._compute()
-            except BaseException as error:  # whatever it is, the others must not wait for ever
-                self._stopped = error
+    def _compute_or_stop(self) -> None:
+        try:
+            self._compute()
+        except BaseException as error:  # whatever it is, the others must not wait for ever
+            self._stopped = error
         self._condition.notify_all()
 
     def _compute(self) -> None:
