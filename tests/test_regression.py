@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 
 from repro.config import OPTIMIZERS, RunConfig, SystemConfig
+from repro.curvature.metric import decision_metric, fisher
 from repro.optimizers import second_order
 from repro.references import known_energy
 from repro.study.convergence import converged
@@ -109,9 +110,11 @@ def test_tier_a_notices_a_wrong_damping_rule(tmp_path, monkeypatch):
         follows_golden("dgd", tmp_path)
 
 
-def test_tier_a_notices_a_wrong_metric(tmp_path, monkeypatch):
-    right = second_order.decision_metric
-    monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(right(found), scale=1.001))
+@pytest.mark.parametrize(
+    "wrong", [lambda found: replace(decision_metric(found), scale=1.001), fisher], ids=["scale", "fisher"]
+)
+def test_tier_a_notices_a_wrong_metric(tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(second_order, "decision_metric", wrong)
     with pytest.raises(AssertionError, match="tier A"):
         follows_golden("dgd", tmp_path)
 
@@ -148,8 +151,9 @@ def test_tier_d_smoke_curves(tmp_path, optimizer):
 
 
 def test_tier_d_notices_a_wrong_metric(tmp_path, monkeypatch):
-    """The Fisher metric of NGD in place of the decision metric."""
-    monkeypatch.setattr(second_order, "decision_metric", second_order.fisher)
+    """A sum over the walkers in place of their mean. The finer differences between metrics are tier A's to notice."""
+    right = second_order.decision_metric
+    monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(right(found), scale=found.x.shape[0]))
     with pytest.raises(AssertionError, match="tier D"):
         stays_in_band("dgd", tmp_path)
 
