@@ -13,7 +13,7 @@ from jax import Array
 from repro.config import RunConfig
 from repro.errors import InputError
 
-WIDEST_JET = 2**19
+WIDEST_JET = 2**18
 """Numbers in the widest array that a chunk of walkers is differentiated with: few enough for a processor's cache, which
 makes the local energy at A = 6 twice as fast as memory would."""
 

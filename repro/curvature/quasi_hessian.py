@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.trial import Blocks
+from repro.chunks import largest_divisor
 from repro.curvature.blocks import replaced
 from repro.curvature.derivatives import Derivatives
 from repro.curvature.generic import in_chunks, sum_over_walkers
@@ -54,7 +55,10 @@ class QuasiHessian:
 
             return jax.vmap(along)(*(jnp.stack(parts) for parts in zip(*vectors, strict=True)))
 
-        return centred(in_chunks(pushes, self.derivatives.x, self.derivatives.chunk))
+        # Each vector is carried through the network beside the state itself.
+        chunk = self.derivatives.chunk
+        chunk = largest_divisor(chunk, max(1, chunk // (len(vectors) + 1)))
+        return centred(in_chunks(pushes, self.derivatives.x, chunk))
 
     def _energy_pull(self, weights: Array) -> Blocks:
         """(dE_L/d theta)^T r, centred."""
