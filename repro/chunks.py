@@ -67,9 +67,10 @@ def map_walkers(function: Callable[[Array], Any], x: Array, chunk: int, axis: in
     Args:
         function: walkers to arrays that hold the walkers on ``axis``.
         x: walkers, shape ``(W, A)``.
-        chunk: a divisor of W.
+        chunk: the most walkers at a time; the largest divisor of W up to it is taken.
         axis: counted from the end, so negative.
     """
+    chunk = largest_divisor(x.shape[0], chunk)
     if chunk == x.shape[0]:
         return function(x)
     return jax.tree.map(partial(_join, axis=axis), jax.lax.map(function, _split(x, chunk, 0)))
@@ -80,10 +81,11 @@ def sum_walkers(function: Callable[..., Any], chunk: int, *arguments: Array, axi
 
     Args:
         function: arrays of ``chunk`` walkers to arrays without walkers.
-        chunk: walkers at a time, a divisor of W.
+        chunk: the most walkers at a time; the largest divisor of W up to it is taken.
         arguments: arrays that hold the walkers on ``axis``.
         axis: of the walkers.
     """
+    chunk = largest_divisor(arguments[0].shape[axis], chunk)
     if chunk == arguments[0].shape[axis]:
         return function(*arguments)
     parts = tuple(_split(argument, chunk, axis) for argument in arguments)

@@ -16,6 +16,7 @@ from jax import Array
 
 from repro.chunks import largest_divisor, map_walkers, sum_walkers
 from repro.curvature.blocks import Partition, replaced
+from repro.parallel import average
 
 PerWalker = Callable[[Any, Array], Array]
 """(params, walkers (W, A)) -> numbers (N, W)."""
@@ -25,7 +26,7 @@ DIAGONAL_WALKERS = 32
 
 def in_chunks(function: Callable[[Array], Array], x: Array, chunk: int) -> Array:
     """``function(x)``, ``(W, A)`` to ``(N, W)``, computed and differentiated ``chunk`` walkers at a time."""
-    return map_walkers(function if chunk == x.shape[0] else jax.checkpoint(function), x, chunk)
+    return map_walkers(function if chunk >= x.shape[0] else jax.checkpoint(function), x, chunk)
 
 
 class GenericJacobian:
@@ -59,7 +60,8 @@ class GenericJacobian:
 
     def squares(self, index: int) -> Array:
         """Squared entries of J, from explicit rows of a few walkers at a time."""
-        return sum_over_walkers(lambda x: jnp.sum(self._rows(index, x) ** 2, axis=0), self._x) / self._x.shape[0]
+        squares = sum_over_walkers(lambda x: jnp.sum(self._rows(index, x) ** 2, axis=0), self._x)
+        return average(squares, self._x.shape[0])
 
     def gram(self, index: int) -> Array:
         """This diagonal block of J^T J, from the same rows."""
@@ -68,7 +70,7 @@ class GenericJacobian:
             rows = self._rows(index, walker).reshape(self.shape[0], -1)
             return rows.T @ rows
 
-        return sum_over_walkers(of_walker, self._x) / self._x.shape[0]
+        return average(sum_over_walkers(of_walker, self._x), self._x.shape[0])
 
     def _rows(self, index: int, walker: Array) -> Array:
         """J of one walker ``(A,)``, shape ``(N, *block)``."""

@@ -11,6 +11,8 @@ from typing import Protocol
 import jax.numpy as jnp
 from jax import Array
 
+from repro.parallel import mean, total, walkers_of_all
+
 
 class Jacobian(Protocol):
     """A linear map J from parameter space, cut into blocks, to N numbers for each of W walkers."""
@@ -27,18 +29,18 @@ class Jacobian(Protocol):
         """J v for a v that is zero outside of this block; shape ``(N, W)``."""
 
     def pull(self, index: int, weights: Array) -> Array:
-        """This block of J^T r, for r of shape ``(N, W)``."""
+        """This block of J^T r, for r of shape ``(N, W)``: a sum over the walkers of this device."""
 
     def squares(self, index: int) -> Array:
-        """Squared entries of J, summed over outputs and averaged over walkers; of the shape of the block."""
+        """Squared entries of J, summed over outputs, averaged over the walkers of all devices; of a block's shape."""
 
     def gram(self, index: int) -> Array:
-        """This diagonal block of J^T J, averaged over walkers, as a matrix; for small blocks."""
+        """This diagonal block of J^T J, averaged over the walkers of all devices, as a matrix; for small blocks."""
 
 
 def centred(values: Array) -> Array:
     """Less the mean over the walkers, the last axis."""
-    return values - jnp.mean(values, axis=-1, keepdims=True)
+    return values - mean(values, keepdims=True)
 
 
 class CentredScores:
@@ -59,11 +61,14 @@ class CentredScores:
     def squares(self, index: int) -> Array:
         """E[D^2] - E[D]^2, kept from rounding to less than nothing."""
         squares = self.scores.squares(index)
-        mean = self.scores.pull(index, jnp.full(self.shape, 1.0 / self.shape[1], squares.dtype))
-        return jnp.maximum(squares - mean**2, 0.0)
+        return jnp.maximum(squares - self._mean(index, squares.dtype) ** 2, 0.0)
 
     def gram(self, index: int) -> Array:
         """E[D D^T] - E[D] E[D]^T, one block, as a matrix."""
         gram = self.scores.gram(index)
-        mean = self.scores.pull(index, jnp.full(self.shape, 1.0 / self.shape[1], gram.dtype)).ravel()
-        return gram - jnp.outer(mean, mean)
+        score = self._mean(index, gram.dtype).ravel()
+        return gram - jnp.outer(score, score)
+
+    def _mean(self, index: int, dtype: jnp.dtype) -> Array:
+        """E[D], one block."""
+        return total(self.scores.pull(index, jnp.full(self.shape, 1.0 / walkers_of_all(self.shape[1]), dtype)))

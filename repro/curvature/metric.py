@@ -11,6 +11,7 @@ from jax import Array
 from repro.ansatz.trial import Blocks
 from repro.curvature.derivatives import Derivatives
 from repro.curvature.jacobian import CentredScores, Jacobian
+from repro.parallel import total, walkers_of_all
 
 
 class Curvature(Protocol):
@@ -48,16 +49,16 @@ class GramMetric:
         return sum(others, start=first)
 
     def _weighted(self, features: Array) -> Array:
-        return self.scale / self.jacobian.shape[1] * features
+        return self.scale / walkers_of_all(self.jacobian.shape[1]) * features
 
     def matvec(self, v: Blocks) -> Blocks:
         """M v."""
         weights = self._weighted(self.features(v))
-        return tuple(self.jacobian.pull(index, weights) for index in range(len(v)))
+        return total(tuple(self.jacobian.pull(index, weights) for index in range(len(v))))
 
     def block_matvec(self, index: int, block: Array) -> Array:
         """The diagonal block of one layer, times that layer's part of a vector."""
-        return self.jacobian.pull(index, self._weighted(self.jacobian.push(index, block)))
+        return total(self.jacobian.pull(index, self._weighted(self.jacobian.push(index, block))))
 
     def block_diagonal(self, v: Blocks) -> Blocks:
         """M without what couples different layers, times v."""
@@ -74,11 +75,11 @@ class GramMetric:
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T M v_j, shape ``(n, n)``."""
         features = jnp.stack([self.features(v) for v in vectors]).reshape(len(vectors), -1)
-        return self._weighted(features) @ features.T
+        return total(self._weighted(features) @ features.T)
 
     def quadratic(self, v: Blocks, w: Blocks) -> Array:
         """v^T M w."""
-        return jnp.vdot(self._weighted(self.features(v)), self.features(w))
+        return total(jnp.vdot(self._weighted(self.features(v)), self.features(w)))
 
 
 def fisher(derivatives: Derivatives, centred: bool = True, scale: float = 4.0) -> GramMetric:

@@ -21,6 +21,7 @@ from repro.curvature.blocks import replaced
 from repro.curvature.derivatives import Derivatives
 from repro.curvature.generic import in_chunks, sum_over_walkers
 from repro.curvature.jacobian import CentredScores, centred
+from repro.parallel import average, total, walkers_of_all
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class QuasiHessian:
         """H_Q v."""
         scores = CentredScores(self.derivatives.scores)
         pushed, energies = self._scores(v), self._energy_pushes((v,))[0]
-        weights = (4.0 * self.fluctuation * pushed + energies) / pushed.shape[0]
-        backward = self._energy_pull(pushed / pushed.shape[0])
-        return tuple(scores.pull(index, weights[None]) + part for index, part in enumerate(backward))
+        walkers = walkers_of_all(pushed.shape[0])
+        weights = (4.0 * self.fluctuation * pushed + energies) / walkers
+        backward = self._energy_pull(pushed / walkers)
+        return total(tuple(scores.pull(index, weights[None]) + part for index, part in enumerate(backward)))
 
     def block_matvec(self, index: int, block: Array) -> Array:
         """The diagonal block of one layer, times that layer's part of a vector."""
@@ -107,19 +109,19 @@ class QuasiHessian:
             energy = jax.grad(lambda value: self._kinetic(replaced(here, index, value), walker[None])[0, 0])
             return jax.grad(log_psi)(here[index]), energy(here[index])
 
-        score, energy = (total / walkers for total in sum_over_walkers(rows, x))
+        score, energy = average(sum_over_walkers(rows, x), walkers)
 
         def entry(walker: Array, fluctuation: Array) -> Array:
             d, e = rows(walker)
             return 4.0 * fluctuation * (d - score) ** 2 + 2.0 * (e - energy) * (d - score)
 
-        return sum_over_walkers(entry, x, self.fluctuation) / walkers
+        return average(sum_over_walkers(entry, x, self.fluctuation), walkers)
 
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T H_Q v_j, shape ``(n, n)``."""
         scores = jnp.stack([self._scores(v) for v in vectors])
         cross = self._energy_pushes(vectors) @ scores.T
-        return (4.0 * (self.fluctuation * scores) @ scores.T + cross + cross.T) / scores.shape[1]
+        return average(4.0 * (self.fluctuation * scores) @ scores.T + cross + cross.T, scores.shape[1])
 
     def quadratic(self, v: Blocks, w: Blocks) -> Array:
         """v^T H_Q w."""
@@ -133,4 +135,4 @@ def quasi_hessian(derivatives: Derivatives, local_energies: Array) -> QuasiHessi
         derivatives: at the walkers.
         local_energies: E_L there, shape ``(W,)``.
     """
-    return QuasiHessian(derivatives, local_energies - jnp.mean(local_energies))
+    return QuasiHessian(derivatives, centred(local_energies))

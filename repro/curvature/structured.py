@@ -30,6 +30,7 @@ from jax import Array
 
 from repro.ansatz.linear import LinearLayer, LinearTangents, LocalTangents
 from repro.chunks import largest_divisor, sum_walkers
+from repro.parallel import average
 
 ROW_WALKERS = 32
 
@@ -172,7 +173,7 @@ class Scores:
         layer, total = self.layers[index], self.modes[index].total
         own, shared, e = layer.own, layer.shared, layer.sensitivity
         squares = [_sum_of_squares(_score_rows, own, e), _outer(shared**2, total**2)]
-        return jnp.concatenate(squares) / self.shape[1]
+        return average(jnp.concatenate(squares), self.shape[1])
 
     def gram(self, index: int) -> Array:
         """E[D D^T], one block, as a matrix."""
@@ -181,7 +182,7 @@ class Scores:
         def rows(a: Array, s: Array, b: Array, total: Array) -> Array:
             return jnp.concatenate([_score_rows(a, b), s[:, :, None] * total[:, None]], axis=1)
 
-        return _gram(rows, layer.own, layer.shared, layer.sensitivity, total) / self.shape[1]
+        return average(_gram(rows, layer.own, layer.shared, layer.sensitivity, total), self.shape[1])
 
 
 class _ModeTangents(NamedTuple):
@@ -255,7 +256,7 @@ class MixedDerivatives:
         squares = _outer(_sum([d_shared[k] ** 2 for k in directions]), total**2)
         products = 2.0 * _outer(shared[:, :moving] * d_shared, d_total * total)
         shared_part = shared_part.at[:moving].add(squares + products)
-        return jnp.concatenate([own_part, jnp.maximum(shared_part, 0.0)]) / self.shape[1]
+        return average(jnp.concatenate([own_part, jnp.maximum(shared_part, 0.0)]), self.shape[1])
 
     def gram(self, index: int) -> Array:
         """sum_k E[(d_k D)(d_k D)^T], one block, as a matrix."""
@@ -270,7 +271,7 @@ class MixedDerivatives:
             return jnp.concatenate([_mixed_rows(a, d_a, b, d_b), of_shared], axis=2)
 
         total, d_total = self.modes[index].total, self.mode_tangents[index].total
-        return _gram(rows, own, _dense(d_own), shared, d_shared, e, d_e, total, d_total) / self.shape[1]
+        return average(_gram(rows, own, _dense(d_own), shared, d_shared, e, d_e, total, d_total), self.shape[1])
 
 
 # Rows are products of matrices of two or a dozen columns, one for each walker and direction. With the walkers in front

@@ -37,6 +37,7 @@ from repro.errors import InputError
 from repro.optimizers.optimizer import Optimizer, Trial
 from repro.optimizers.regulators import adapted_damping, adapted_damping_released, energy_ratio, gamma_candidates
 from repro.optimizers.scaling import plane_minimum
+from repro.parallel import mean
 from repro.physics.local_energy import clip_local_energies
 from repro.solvers.minres import minres
 
@@ -274,9 +275,9 @@ def second_order(
         return (state.epoch - 1) % config.damping.interval == 0
 
     def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
-        new = jnp.mean(after)
+        new = mean(after)
         # The released difference mixes clipped local energies before with unclipped ones after.
-        old = jnp.mean(before if "energies" in deck else clip_local_energies(before))
+        old = mean(before if "energies" in deck else clip_local_energies(before))
         ratio = energy_ratio(old, new, state.predicted)
         if "ratio" in deck:
             damping = adapted_damping(state.damping, ratio, config.damping)

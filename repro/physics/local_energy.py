@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from repro.parallel import gathered
 from repro.physics.hamiltonian import System, potential_energy
 
 
@@ -33,8 +34,9 @@ CLIP_WIDTH = 5.0
 
 def clip_local_energies(energies: Array) -> Array:
     """Local energies clipped to median +- 5 mean|E_L - median|."""
-    median = jnp.median(energies)
-    spread = CLIP_WIDTH * jnp.mean(jnp.abs(energies - median))
+    everyone = gathered(energies)
+    median = jnp.median(everyone)
+    spread = CLIP_WIDTH * jnp.mean(jnp.abs(everyone - median))
     return jnp.clip(energies, median - spread, median + spread)
 
 

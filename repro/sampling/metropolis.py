@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.chunks import largest_divisor
+from repro.parallel import mean
+from repro.sampling.noise import normal, uniform
 
 LogDensity = Callable[[Array], Array]
 """Walkers ``(W, A)`` to ln p, ``(W,)``; p need not be normalised."""
@@ -75,8 +77,8 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tupl
 
     def noise(index: Array) -> tuple[Array, Array]:
         move_key, accept_key = jax.random.split(jax.random.fold_in(key, index))
-        moves = jax.random.normal(move_key, (chain.walkers.size,), dtype)
-        return moves, jnp.log(jax.random.uniform(accept_key, chain.walkers.shape[:1], dtype))
+        moves = normal(move_key, chain.walkers.size, dtype)
+        return moves, jnp.log(uniform(accept_key, chain.walkers.shape[0], dtype))
 
     def sweep(
         carry: tuple[Array, Array, Array], drawn: tuple[Array, Array]
@@ -88,7 +90,7 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tupl
         accept = log_uniform < proposal_log_p - log_p
         x = jnp.where(accept[:, None], proposal, x)
         log_p = jnp.where(accept, proposal_log_p, log_p)
-        acceptance = jnp.mean(accept, dtype=dtype)
+        acceptance = mean(accept.astype(dtype))
         return (x, log_p, adapted_width(width, acceptance)), acceptance
 
     start = (chain.walkers, log_density(chain.walkers), chain.width)

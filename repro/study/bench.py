@@ -28,6 +28,7 @@ from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, training_epoch
+from repro.training.executor import executor_for
 from repro.training.run import build_model
 from repro.training.state import TRAINING
 
@@ -111,8 +112,9 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     state = model.enter(phase, jax.jit(model.initial_state)())
     count = max(1, epochs // 5) if optimizer == BASELINE else epochs
     begin = time.perf_counter()
-    chunk = jax.jit(chunk_of_epochs(epoch, phase.stream, count))
-    compiled = chunk.lower(state, model.seed, model.system, jnp.int32(1)).compile()
+    chunk = chunk_of_epochs(epoch, phase.stream, count)
+    executor = executor_for(walkers, jax.devices()[0])
+    compiled = executor.compile(phase.name, chunk, state, model.seed, model.system)
     compilation = time.perf_counter() - begin
     state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(1)))
     seconds = []

@@ -14,6 +14,7 @@ from repro.ansatz.trial import Params, TrialState
 from repro.ansatz.wavefunction import Wavefunction
 from repro.chunks import map_walkers, sum_walkers
 from repro.optimizers import Optimizer
+from repro.parallel import mean, total, walkers_of_all
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies, local_energy
 from repro.physics.oscillator import oscillator_orbitals
@@ -53,12 +54,12 @@ def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, 
     Returns:
         The gradient, of the structure of ``params``.
     """
-    weights = 2.0 * (energies - jnp.mean(energies)) / energies.shape[0]
+    weights = 2.0 * (energies - mean(energies)) / walkers_of_all(energies.shape[0])
 
     def gradient(y: Array, w: Array) -> Params:
         return jax.grad(lambda p: jnp.sum(w * psi.log_psi(p, y)))(params)
 
-    return sum_walkers(gradient, chunk, x, weights)
+    return total(sum_walkers(gradient, chunk, x, weights))
 
 
 def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_chunk: int) -> Epoch:
@@ -79,12 +80,13 @@ def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_ch
         updates, opt_state = optimizer.update(
             grads, state.opt_state, params, walkers=chain.walkers, local_energies=energies
         )
-        variance = jnp.var(energies, ddof=1)
+        average, walkers = mean(energies), walkers_of_all(energies.shape[0])
+        variance = total(jnp.sum((energies - average) ** 2)) / (walkers - 1)
         metrics = {
-            "energy": jnp.mean(energies),
-            "energy_error": jnp.sqrt(variance / energies.shape[0]),
+            "energy": average,
+            "energy_error": jnp.sqrt(variance / walkers),
             "variance": variance,
-            "energy_clipped": jnp.mean(clipped),
+            "energy_clipped": mean(clipped),
             "acceptance": acceptance,
             "proposal_width": chain.width,
             "grad_norm": optax.tree.norm(grads),
@@ -120,12 +122,12 @@ def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTrans
     def loss(params: Params, x: Array) -> Array:
         target = jnp.moveaxis(oscillator_orbitals(x, x.shape[-1]), 0, -1)  # (A, A, W)
         distance = wavefunction.orbitals(params, x) - target[:, :, None]
-        return jnp.sum(distance**2) / x.shape[0]
+        return jnp.sum(distance**2) / walkers_of_all(x.shape[0])
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
         del system  # the oscillator's orbitals know nothing of the interaction
         chain, acceptance = walk(density(wavefunction, state.params), state.chain, key, sweeps)
-        value, grads = jax.value_and_grad(loss)(state.params, chain.walkers)
+        value, grads = total(jax.value_and_grad(loss)(state.params, chain.walkers))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {"loss": value, "acceptance": acceptance, "proposal_width": chain.width}
         new_params: Any = optax.apply_updates(state.params, updates)

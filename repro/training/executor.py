@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from repro.chunks import largest_divisor
+from repro.parallel import WALKERS
 from repro.physics.hamiltonian import System
 from repro.training.epoch import Chunk
 from repro.training.state import PHASES, Metrics, TrainState
+
+LEAST_WALKERS = 128
+"""The fewest walkers on a device: with fewer, devices wait for each other most of the time."""
 
 
 class Executor(Protocol):
@@ -21,23 +27,75 @@ class Executor(Protocol):
 
     Attributes:
         members: runs that share a program.
+        devices: that share the walkers of a run.
     """
 
     members: int
+    devices: int
 
     def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
         """The chunk, compiled for arguments like these; it may do fewer epochs than it is asked for."""
 
 
 class Alone:
-    """One run, one program."""
+    """One run, one program, one device."""
 
-    members = 1
+    members = devices = 1
 
     def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
         """The chunk as it is, compiled."""
         del phase
         return jax.jit(chunk).lower(state, seed, system, jnp.zeros((), jnp.int32)).compile()  # type: ignore[return-value]
+
+
+class Spread:
+    """One run, its walkers shared out evenly to several devices, which run one program together.
+
+    They draw the same random numbers as one device would, and sum in another order.
+    """
+
+    members = 1
+
+    def __init__(self, devices: Sequence[jax.Device]) -> None:
+        self.devices = len(devices)
+        self.mesh = Mesh(np.array(devices), (WALKERS,), axis_types=(AxisType.Auto,))
+
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+        """The chunk, compiled for all devices."""
+        del phase
+        count, everywhere = jnp.zeros((), jnp.int32), PartitionSpec()
+        walkers = state.chain.walkers.shape[0]
+        states = jax.tree.map(lambda _: everywhere, state)
+        states = states._replace(chain=states.chain._replace(walkers=PartitionSpec(WALKERS)))
+        # What is known of every walker has them on its last axis.
+        rows = jax.eval_shape(chunk, state, seed, system, count)[1]
+        metrics = {
+            name: PartitionSpec(None, WALKERS) if row.shape[1:] == (walkers,) else everywhere
+            for name, row in rows.items()
+        }
+        inputs, outputs = (states, everywhere, everywhere, everywhere), (states, metrics)
+        # Replication of the outputs is not inferred: the loops' carried values would all have to be cast for it.
+        spread = jax.shard_map(chunk, mesh=self.mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
+
+        def placed(specs: Any) -> Any:
+            return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
+
+        arguments = (state, seed, system, count)
+        places = (placed(states), *(jax.tree.map(lambda _: placed(everywhere), part) for part in arguments[1:]))
+        program = jax.jit(spread, in_shardings=places, out_shardings=placed(outputs))
+        compiled = program.lower(*jax.device_put(arguments, places)).compile()
+
+        def run(*arguments: Any) -> tuple[TrainState, Metrics]:
+            return compiled(*jax.device_put(arguments, places))
+
+        return run
+
+
+def executor_for(walkers: int, device: jax.Device) -> Executor:
+    """What runs a single run best: as many devices of one kind as share its walkers evenly and have enough to do."""
+    alike = jax.local_devices(backend=device.platform)
+    count = largest_divisor(walkers, min(len(alike), max(1, walkers // LEAST_WALKERS)))
+    return Alone() if count == 1 else Spread(alike[:count])
 
 
 def _axes(state: TrainState) -> TrainState:
@@ -85,6 +143,8 @@ class Batch:
     computed together, all others wait for them to catch up. A member that has ended leaves its place to a copy of
     another one, so that nothing is compiled again.
     """
+
+    devices = 1
 
     def __init__(self, members: int) -> None:
         self.members = members

@@ -40,7 +40,7 @@ from repro.training.epoch import (
     training_epoch,
     walker_energies,
 )
-from repro.training.executor import Alone, Batch, Executor, in_threads
+from repro.training.executor import Batch, Executor, executor_for, in_threads
 from repro.training.files import write_atomic
 from repro.training.reporting import Reporter, Silent
 from repro.training.rundir import RunDirectory, prepare
@@ -364,10 +364,11 @@ def train(
         InputError: for anything that can be known to fail beforehand; nothing is written then.
         DivergedError: if the optimisation left the finite numbers; the result says so too.
     """
-    reporter, executor = reporter or Silent(), executor or Alone()
+    reporter = reporter or Silent()
     if not (math.isfinite(checkpoint_seconds) and checkpoint_seconds >= 0):
         raise InputError(f"checkpoint_seconds = {checkpoint_seconds}: must be finite and not negative")
     chosen = environment.select_device(device)
+    executor = executor or executor_for(config.sampling.walkers, chosen)
     chunk_size = resolve_walker_chunk(config, walker_chunk)
     donor = None if pretrained is None else _donor(config, Path(pretrained))
     revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
@@ -530,6 +531,7 @@ def _provenance(
         "training_seconds": float(np.sum(seconds)),
         "walker_chunk": model.walker_chunk,
         "trained_together": executor.members,
+        "devices": executor.devices,
         "peak_memory_bytes": environment.peak_memory_bytes(device),
         "versions": environment.versions(),
         "device": environment.device_record(device),
@@ -557,7 +559,8 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
     chosen = environment.select_device(device)
     with numerics(config.dtype, chosen):
         model, phase, state = load_state(config, run, None)
-        samples = sample_energies(model, state, reporter or Silent(), Alone())
+        executor = executor_for(config.sampling.walkers, chosen)
+        samples = sample_energies(model, state, reporter or Silent(), executor)
         try:
             estimate = _estimate(samples)
         except _DivergenceError as error:
