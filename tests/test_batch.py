@@ -82,15 +82,29 @@ def test_what_depends_on_the_epoch_is_decided_once_for_all(x64):
     seeds = jnp.stack([model.seed, model.seed])
     systems = jax.tree.map(lambda part: jnp.stack([part, part]), model.system)
 
+    def equations(jaxpr):
+        for equation in jaxpr.eqns:
+            yield equation
+            for part in jax.tree.leaves(tuple(equation.params.values()), is_leaf=lambda part: hasattr(part, "eqns")):
+                if (inner := getattr(part, "jaxpr", part)) is not part or hasattr(part, "eqns"):
+                    yield from equations(inner)
+
     def decisions(function, *arguments):
-        return str(jax.make_jaxpr(function)(*arguments)).count("= cond[")
+        """Branches, and loops that go on for all members while any of them wants it."""
+        found = list(equations(jax.make_jaxpr(function)(*arguments).jaxpr))
+        loops = [equation.params["cond_jaxpr"] for equation in found if equation.primitive.name == "while"]
+        together = sum(loop.out_avals[0].shape != () for loop in loops)
+        return sum(equation.primitive.name == "cond" for equation in found), together
 
     alone = decisions(chunk, state, model.seed, model.system, jnp.int32(2))
-    assert alone >= 2  # greedy gamma, and the judgement of a step
+    assert alone[0] >= 1  # the judgement of a step
+    assert alone[1] == 0  # the loop over candidates for gamma
     assert decisions(mapped_chunk(chunk, state), two, seeds, systems, jnp.int32(2)) == alone
     everything = jax.vmap(chunk, in_axes=(0, 0, 0, None))
     all_two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
-    assert decisions(everything, all_two, seeds, systems, jnp.int32(2)) < alone
+    branches, loops = decisions(everything, all_two, seeds, systems, jnp.int32(2))
+    assert branches < alone[0]
+    assert loops > 0
 
 
 def test_a_run_that_diverges_leaves_the_others_alone(tmp_path):

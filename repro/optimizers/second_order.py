@@ -213,46 +213,44 @@ def second_order(
                 start = jax.tree.map(lambda part: factor * part, previous)
             return solve_minres(systems, g, start, damping) if systems else _Direction(start, zero, zero)
 
-        def steps(gammas: Array) -> list[_Step]:
-            found_directions = jax.lax.map(direction, gammas)
-            count = gammas.shape[0]
-            deltas = [jax.tree.map(lambda part, n=n: part[n], found_directions.delta) for n in range(count)]
-            vectors = (*deltas, previous)
+        def step_of(gamma: Array) -> _Step:
+            found = direction(gamma)
+            vectors = (found.delta, previous)
             curvature = model.gram(vectors)
             square = jnp.stack([jnp.stack([inner(v, w) for w in vectors]) for v in vectors])
             slope = jnp.stack([inner(g, v) for v in vectors])
-            made = []
-            for n, delta in enumerate(deltas):
-                pair = jnp.asarray([n, count])
-                q, s, b = curvature[pair][:, pair], square[pair][:, pair], slope[pair]
-                weights = plane_minimum(q + damping * s, b)
-                value = 0.5 * weights @ (q + damping * s) @ weights + b @ weights
-                made.append(
-                    _Step(
-                        combine(weights, (delta, previous)),
-                        weights,
-                        value,
-                        weights @ q @ weights,
-                        weights @ s @ weights,
-                        gammas[n],
-                        found_directions.residual[n],
-                        found_directions.iterations[n],
-                    )
-                )
-            return made
+            weights = plane_minimum(curvature + damping * square, slope)
+            return _Step(
+                combine(weights, vectors),
+                weights,
+                0.5 * weights @ (curvature + damping * square) @ weights + slope @ weights,
+                weights @ curvature @ weights,
+                weights @ square @ weights,
+                gamma,
+                found.residual,
+                found.iterations,
+            )
 
-        def greedy(gamma: Array) -> _Step:
-            assert config.factors is not None
-            candidates = steps(gamma_candidates(gamma, config.factors))
-            values = jnp.stack([step.value for step in candidates])
-            best = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
-            return jax.tree.map(lambda *options: jnp.stack(options)[best], *candidates)
+        def best_of(candidates: Array, count: Array) -> _Step:
+            """The step of least predicted energy among the first candidates for gamma; NaN counts as infinite."""
+
+            def better(n: Array, best: _Step) -> _Step:
+                step = step_of(candidates[n])
+                least, value = (jnp.where(jnp.isnan(one.value), jnp.inf, one.value) for one in (best, step))
+                chosen = (n == 0) | (value < least)
+                return jax.tree.map(lambda old, new: jnp.where(chosen, new, old), best, step)
+
+            shapes = jax.eval_shape(step_of, candidates[0])
+            nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+            return jax.lax.fori_loop(0, count, better, nothing)
 
         if config.factors is None:
-            step = steps(zero[None])[0]
+            step = step_of(zero)
         else:
+            # One loop over three candidates or one, not two branches: what is in it is compiled once.
             compare = state.epoch % config.factors.interval == 0
-            step = jax.lax.cond(compare, greedy, lambda gamma: steps(gamma[None])[0], state.gamma)
+            candidates = jnp.where(compare, gamma_candidates(state.gamma, config.factors), state.gamma)
+            step = best_of(candidates, jnp.where(compare, len(candidates), 1))
         # The released prediction is |1/2 delta^T M delta + lambda |delta|^2|, of a decrease.
         released = -jnp.abs(0.5 * step.curvature + damping * step.square)
         predicted = step.value if "ratio" in deck else released

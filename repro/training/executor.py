@@ -1,4 +1,4 @@
-"""How compiled epochs are run: each run by itself, or several that differ in couplings and seed in one program."""
+"""How compiled epochs are run: on one device, on several, or for several runs in one program."""
 
 from __future__ import annotations
 
@@ -112,6 +112,16 @@ def _axes(state: TrainState) -> TrainState:
     return jax.tree_util.tree_map_with_path(axis, state)
 
 
+def _by_leaf(function: Callable[..., Any], axes: TrainState, *states: TrainState) -> Any:
+    """``function`` of the leaves with an axis of members; those that are the same for all, from the first state."""
+    return jax.tree.map(
+        lambda axis, *leaves: leaves[0] if axis is None else function(*leaves),
+        axes,
+        *states,
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
 def mapped_chunk(chunk: Chunk, like: TrainState) -> Chunk:
     """A chunk for several states at once: state, seed, couplings and metrics have a leading axis of members.
 
@@ -201,12 +211,7 @@ class Batch:
         first = requests[0]
         padded = requests + [first] * (self.members - len(requests))
         axes = _axes(first.state)
-        state: Any = jax.tree.map(
-            lambda axis, *parts: parts[0] if axis is None else np.stack(parts),
-            axes,
-            *(request.state for request in padded),
-            is_leaf=lambda leaf: leaf is None,
-        )
+        state = _by_leaf(lambda *parts: np.stack(parts), axes, *(request.state for request in padded))
         seeds = jnp.stack([request.seed for request in padded])
         systems = jax.tree.map(lambda *parts: jnp.stack(parts), *(request.system for request in padded))
         count = jnp.asarray(min(request.wanted for request in requests), jnp.int32)
@@ -215,12 +220,7 @@ class Batch:
             self._programs[first.phase] = mapped.lower(state, seeds, systems, count).compile()  # type: ignore[assignment]
         following, metrics = jax.device_get(self._programs[first.phase](state, seeds, systems, count))
         for index, member in enumerate(chosen):
-            own = jax.tree.map(
-                lambda axis, part, i=index: part if axis is None else part[i],
-                axes,
-                following,
-                is_leaf=lambda leaf: leaf is None,
-            )
+            own = _by_leaf(lambda part, i=index: part[i], axes, following)  # type: ignore[misc]
             self._answers[member] = own, {name: values[index] for name, values in metrics.items()}
             del self._requests[member]
 
