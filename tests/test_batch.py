@@ -61,8 +61,9 @@ def curve(path):
     return pd.read_csv(RunDirectory(path).curve).drop(columns="seconds")
 
 
-def test_a_batch_gives_each_run_what_it_has_alone(tmp_path):
-    configs = [tiny(v0, seed, "kfac", damping=1e3) for v0, seed in COUPLINGS]
+@pytest.mark.parametrize("optimizer", ["adam", "kfac"])
+def test_a_batch_gives_each_run_what_it_has_alone(tmp_path, optimizer):
+    configs = [tiny(v0, seed, optimizer, **({} if optimizer == "adam" else {"damping": 1e3})) for v0, seed in COUPLINGS]
     ended = train_together(members(tmp_path / "together", configs))
     alone, together = train(configs[1], tmp_path / "alone"), ended[1]
     pd.testing.assert_frame_equal(curve(together.run.path), curve(alone.run.path), rtol=1e-8, atol=1e-10)

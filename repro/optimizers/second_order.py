@@ -219,11 +219,12 @@ def second_order(
             curvature = model.gram(vectors)
             square = jnp.stack([jnp.stack([inner(v, w) for w in vectors]) for v in vectors])
             slope = jnp.stack([inner(g, v) for v in vectors])
-            weights = plane_minimum(curvature + damping * square, slope)
+            damped = curvature + damping * square
+            weights = plane_minimum(damped, slope)
             return _Step(
                 combine(weights, vectors),
                 weights,
-                0.5 * weights @ (curvature + damping * square) @ weights + slope @ weights,
+                0.5 * weights @ damped @ weights + slope @ weights,
                 weights @ curvature @ weights,
                 weights @ square @ weights,
                 gamma,
