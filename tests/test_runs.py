@@ -16,7 +16,9 @@ import pytest
 from conftest import ROOT, repro
 
 from repro.errors import DivergedError, InputError
+from repro.study.manifest import store_runs
 from repro.study.profiles import configure
+from repro.study.sweep import Job, donor_for
 from repro.training.curve import CURVE_COLUMNS, Table
 from repro.training.run import evaluate, train
 from repro.training.rundir import RunDirectory
@@ -222,6 +224,27 @@ def test_walker_chunk_is_kept_on_resuming(finished, tmp_path):
     copy = damaged(finished, tmp_path, lambda p: None)
     with pytest.raises(InputError, match="begun with 64"):
         train(tiny(), copy.path, resume=True, walker_chunk=32)
+
+
+def test_revisions_of_all_the_code_that_made_a_run_are_recorded(tmp_path, monkeypatch):
+    """Whether it goes on with an interrupted run or takes over a pretraining; such a run is not stored."""
+    monkeypatch.setenv("REPRO_REVISION", "first")
+    one = train(tiny(), tmp_path / "one")
+    assert (one.result["git_revision"], one.result["earlier_revisions"]) == ("first", [])
+    one.run.result.unlink()
+    assert train(tiny(), one.run.path, resume=True).result["earlier_revisions"] == []
+    one.run.result.unlink()
+    assert donor_for(tiny(epochs=5), [Job(tiny(), one.run.path)]) == one.run.path
+    monkeypatch.setenv("REPRO_REVISION", "second")
+    assert donor_for(tiny(epochs=5), [Job(tiny(), one.run.path)]) is None
+    resumed = train(tiny(), one.run.path, resume=True)
+    taken = train(tiny(epochs=5), tmp_path / "taken", pretrained=one.run.path)
+    for made in (resumed, taken):
+        assert (made.result["git_revision"], made.result["earlier_revisions"]) == ("second", ["first"])
+        (tmp_path / "stored").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=r"several revisions \(first, second\)"):
+            store_runs([made.run.path], tmp_path / "stored")
+        assert not any((tmp_path / "stored").iterdir())
 
 
 def test_divergence_is_a_result(tmp_path):

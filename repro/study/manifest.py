@@ -105,8 +105,8 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
         root: of the stored runs.
 
     Raises:
-        InputError: for a run that has not ended, does not verify, was made by code that was not committed, or has
-            another configuration than the stored run of its name; nothing is stored then.
+        InputError: for a run that has not ended, does not verify, was made by code that was not committed or by code
+            of several revisions, or has another configuration than the stored run of its name; nothing is stored then.
     """
     runs = {}
     for directory in directories:
@@ -115,6 +115,9 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
             raise InputError(
                 f"{directory}: made by code that is in no commit (revision {revision}); commit and run it again"
             )
+        if earlier := run.result.get("earlier_revisions"):
+            made_by = ", ".join([*earlier, revision])
+            raise InputError(f"{directory}: made by code of several revisions ({made_by}); run it again with one")
         runs[run.config.run_name] = run
     added, known = [], []
     for name, run in runs.items():

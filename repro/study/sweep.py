@@ -21,6 +21,8 @@ from typing import Any
 from repro.config import RunConfig
 from repro.errors import InputError, ReproError
 from repro.study.store import finished_runs
+from repro.training.checkpoint import load_checkpoint
+from repro.training.environment import git_revision
 from repro.training.run import common_program, pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
 
@@ -107,9 +109,15 @@ def _ended(job: Job) -> str:
 
 
 def donor_for(config: RunConfig, jobs: Sequence[Job]) -> Path | None:
-    """A run of the sweep whose pretraining is the one that ``config`` needs, if it has ended."""
+    """A run of the sweep whose pretraining, by this same code, is the one that ``config`` needs, if it has ended."""
+    revisions = (git_revision(),)
     for job in jobs:
-        if job.directory.pretrained.exists() and not pretraining_differences(job.config, config):
+        pretrained = job.directory.pretrained
+        if (
+            pretrained.exists()
+            and not pretraining_differences(job.config, config)
+            and load_checkpoint(pretrained).header.revisions == revisions
+        ):
             return job.path
     return None
 

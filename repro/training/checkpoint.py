@@ -28,12 +28,14 @@ class Header:
         phase: "pretraining" or "training".
         epoch: epochs of that phase done.
         walker_chunk: walkers differentiated at once, on which the rounding of sums depends.
+        revisions: git revisions of the code that led to the state, the last one last.
     """
 
     content_hash: str
     phase: str
     epoch: int
     walker_chunk: int
+    revisions: tuple[str, ...]
 
 
 def _named_leaves(state: TrainState) -> list[tuple[str, Any]]:
@@ -98,6 +100,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     arrays = _read(path)
     try:
-        return Checkpoint(path, Header(**json.loads(arrays[HEADER].tobytes())), arrays)
+        fields = json.loads(arrays[HEADER].tobytes())
+        return Checkpoint(path, Header(**fields | {"revisions": tuple(fields["revisions"])}), arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a checkpoint of this package ({error!r})") from error

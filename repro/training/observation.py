@@ -156,7 +156,7 @@ def observe(
     config, chosen = run.read_config(), environment.select_device(device)
     histogram = Histogram(bins, extent)
     with numerics(config.dtype, chosen):
-        model, _, state = load_state(config, run, None)
+        model, _, state, _ = load_state(config, run, None)
         root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.chain
         # Compiled beforehand, so that the time left is estimated from batches alone.
         batch = jax.jit(_batch(model, histogram)).lower(state.params, chain, root).compile()

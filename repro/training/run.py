@@ -276,7 +276,16 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
     return np.concatenate(parts)[burn_in:]
 
 
-def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> tuple[Model, Phase, TrainState]:
+class Restored(NamedTuple):
+    """What a checkpoint holds, with the functions that belong to it; ``revisions`` as in its header."""
+
+    model: Model
+    phase: Phase
+    state: TrainState
+    revisions: tuple[str, ...]
+
+
+def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> Restored:
     """Functions, phase and state of a run with a checkpoint.
 
     Raises:
@@ -298,7 +307,7 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -
     def template() -> TrainState:
         return model.enter(phase, model.initial_state())
 
-    return model, phase, checkpoint.state(jax.eval_shape(template))
+    return Restored(model, phase, checkpoint.state(jax.eval_shape(template)), header.revisions)
 
 
 def pretraining_differences(theirs: RunConfig, ours: RunConfig) -> list[str]:
@@ -383,7 +392,7 @@ def train(
         files = {PRETRAINING: run.pretraining, TRAINING: run.curve}
         tables = {PRETRAINING: Table(PRETRAINING_COLUMNS), TRAINING: Table(CURVE_COLUMNS)}
         if exists and run.checkpoint.exists():
-            model, current, state = load_state(config, run, walker_chunk)
+            model, current, state, earlier = load_state(config, run, walker_chunk)
             known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
             for phase in model.phases[: model.phases.index(current) + 1]:
                 path = files[phase.name]
@@ -394,26 +403,33 @@ def train(
             reporter.note(f"{run.path}: going on after {current.name} epoch {int(state.epoch)}")
         else:
             model = build_model(config, chunk_size)
-            current, state = model.phases[0], jax.jit(model.initial_state)()
+            current, state, earlier = model.phases[0], jax.jit(model.initial_state)(), ()
             if donor is not None:
-                known_state = load_checkpoint(donor.pretrained).state(state._replace(opt_state=()))
-                state = known_state._replace(opt_state=state.opt_state)
+                checkpoint = load_checkpoint(donor.pretrained)
+                state = checkpoint.state(state._replace(opt_state=()))._replace(opt_state=state.opt_state)
+                earlier = checkpoint.header.revisions
                 text = donor.pretraining.read_text()
                 epochs = config.pretraining.epochs
                 tables[PRETRAINING] = Table.decode(PRETRAINING_COLUMNS, text, epochs, str(donor.pretraining))
                 write_atomic(run.pretraining, tables[PRETRAINING].encode())
                 reporter.note(f"{run.path}: pretraining taken from {donor.path}")
+        revisions = (*(name for name in earlier if name != revision), revision)
+        if len(revisions) > 1:
+            reporter.note(
+                f"{run.path}: begun by code of revision {', '.join(revisions[:-1])}, goes on with that of {revision}; "
+                "result.json will say so, and `repro store` takes only runs of one revision"
+            )
 
         def save(phase: Phase, state: TrainState, table: Table) -> None:
             # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
             write_atomic(files[phase.name], table.encode())
-            header = Header(config.content_hash, phase.name, int(state.epoch), model.walker_chunk)
+            header = Header(config.content_hash, phase.name, int(state.epoch), model.walker_chunk, revisions)
             save_checkpoint(run.checkpoint, header, state)
 
         try:
             for phase in model.phases[model.phases.index(current) :]:
                 if phase is not current:
-                    header = Header(config.content_hash, current.name, current.epochs, model.walker_chunk)
+                    header = Header(config.content_hash, current.name, current.epochs, model.walker_chunk, revisions)
                     save_checkpoint(run.pretrained, header, state._replace(opt_state=()))
                     state = model.enter(phase, state)
                 table = tables[phase.name]
@@ -433,11 +449,11 @@ def train(
             )
             result = {"status": "diverged", "phase": error.phase, "epoch": error.epoch, "quantity": error.quantity}
             result["reason"] = reason
-            result |= _provenance(run, model, tables[TRAINING], chosen, revision, executor)
+            result |= _provenance(run, model, tables[TRAINING], chosen, revisions, executor)
             run.write_json(run.result, result)
             raise DivergedError(f"{run.path}: {reason}") from error
         result = {"status": "complete", **estimate} | _provenance(
-            run, model, tables[TRAINING], chosen, revision, executor
+            run, model, tables[TRAINING], chosen, revisions, executor
         )
         run.write_json(run.result, result)
     return Outcome(run, result)
@@ -521,7 +537,7 @@ def _estimate(samples: np.ndarray) -> dict[str, float]:
 
 
 def _provenance(
-    run: RunDirectory, model: Model, table: Table, device: jax.Device, revision: str, executor: Executor
+    run: RunDirectory, model: Model, table: Table, device: jax.Device, revisions: tuple[str, ...], executor: Executor
 ) -> dict[str, Any]:
     seconds = table.column("seconds")
     return {
@@ -535,7 +551,8 @@ def _provenance(
         "peak_memory_bytes": environment.peak_memory_bytes(device),
         "versions": environment.versions(),
         "device": environment.device_record(device),
-        "git_revision": revision,
+        "git_revision": revisions[-1],
+        "earlier_revisions": list(revisions[:-1]),
     }
 
 
@@ -558,7 +575,7 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
     config = run.read_config()
     chosen = environment.select_device(device)
     with numerics(config.dtype, chosen):
-        model, phase, state = load_state(config, run, None)
+        model, phase, state, _ = load_state(config, run, None)
         executor = executor_for(config.sampling.walkers, chosen)
         samples = sample_energies(model, state, reporter or Silent(), executor)
         try:
