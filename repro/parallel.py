@@ -37,9 +37,9 @@ def mean(values: Array, axis: int = -1, keepdims: bool = False) -> Array:
     return jax.lax.pmean(own, WALKERS) if sharers() > 1 else own
 
 
-def gathered(values: Array) -> Array:
-    """Values ``(W,)`` of all walkers, from each device's own."""
-    return jax.lax.all_gather(values, WALKERS, tiled=True) if sharers() > 1 else values
+def gathered(values: Array, axis: int = 0) -> Array:
+    """Values of all walkers, which are on one axis, from each device's own."""
+    return jax.lax.all_gather(values, WALKERS, axis=axis, tiled=True) if sharers() > 1 else values
 
 
 def walkers_of_all(own: int) -> int:

@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": _cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     }
 
@@ -37,9 +37,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def x64():
-    """Double precision for the duration of a test."""
-    with jax.enable_x64(True):
-        yield
+    """Double precision for the duration of a test, compiled in less time: mathematics needs no fast programs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        with jax.enable_x64(True):
+            yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def random_state(

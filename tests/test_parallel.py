@@ -3,31 +3,40 @@
 A process has the devices it began with, so the comparison is made by this file run as a program, with four of them:
 
     JAX_NUM_CPU_DEVICES=4 python tests/test_parallel.py
+
+For devices of several processes, one of two processes that make a run together is
+
+    JAX_NUM_CPU_DEVICES=2 python tests/test_parallel.py ADDRESS NUMBER DIRECTORY
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from repro.chunks import resolve_walker_chunk
 from repro.config import RunConfig
+from repro.errors import InputError
 from repro.parallel import WALKERS, average, gathered, mean, sharers, total
 from repro.sampling import noise
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs
 from repro.training.executor import LEAST_WALKERS, Alone, Executor, Spread, executor_for
-from repro.training.run import EVALUATION_CAPACITY, _evaluation_epoch, build_model, numerics
+from repro.training.run import EVALUATION_CAPACITY, _evaluation_epoch, build_model, numerics, train
+from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION_STREAM, TrainState
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +45,7 @@ EPOCHS = (3, 4)
 OPTIMIZERS = {"adam": (2, 4), "qn-mr-kfac": (4,), "dgd": (4,)}
 
 
-def tiny(optimizer: str) -> RunConfig:
+def tiny(optimizer: str, **sizes: Any) -> RunConfig:
     options: dict[str, Any] = {} if optimizer == "adam" else {"damping": 1000.0, "minres_iterations": 6}
     return configure(
         particles=2,
@@ -48,6 +57,7 @@ def tiny(optimizer: str) -> RunConfig:
         layers=1,
         hidden=8,
         dtype="float64",
+        **sizes,
         **options,
     )
 
@@ -126,23 +136,70 @@ def main() -> None:
     print(json.dumps(found))
 
 
+def shared() -> RunConfig:
+    """A run that two processes make together."""
+    return tiny("adam", epochs=sum(EPOCHS), pretrain_epochs=5, evaluation_batches=8)
+
+
+def one_of_two(address: str, number: str, directory: str) -> None:
+    """Makes the run together with another process."""
+    jax.distributed.initialize(address, num_processes=2, process_id=int(number))
+    with pytest.raises(InputError, match="walkers = 66: must be a multiple of 4"):
+        executor_for(66, jax.local_devices()[0])
+    train(shared(), directory, checkpoint_seconds=0.0)
+
+
+def program(*arguments: str, devices: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, __file__, *arguments],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_several_devices_compute_what_one_does():
     """Every column of the curve, walkers, parameters and optimiser state after 7 epochs, to 1e-8."""
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    process = program(devices=4)
+    told, errors = process.communicate()
+    assert process.returncode == 0, errors
+    found = json.loads(told.splitlines()[-1])
     assert found.pop("bits") == [True] * 4
     assert found.pop("sums") == [28.0, 3.5, 17.5, 3.5, 4.0]
     assert found.pop("chosen") == 4
     assert len(found) == sum(map(len, OPTIMIZERS.values()))
     assert max(found.values()) < 1e-8, found
+
+
+def test_two_processes_make_a_run_together(tmp_path):
+    """Each writes all of it, the same to the byte but for the seconds; to 1e-8 it is what one process makes alone."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    with ExitStack() as stack:
+        processes = []
+        for number in ("0", "1"):
+            process = stack.enter_context(program(address, number, str(tmp_path / number), devices=2))
+            stack.callback(process.kill)  # one of them alone would wait for the other
+            processes.append(process)
+        for process in processes:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
+    train(shared(), tmp_path / "alone")
+    runs = [RunDirectory(tmp_path / name) for name in ("0", "1", "alone")]
+    first, second, alone = (pd.read_csv(run.curve).drop(columns="seconds") for run in runs)
+    assert len(alone) == sum(EPOCHS)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    pd.testing.assert_frame_equal(first, alone, rtol=1e-8)
+    assert [run.read_result()["devices"] for run in runs] == [4, 4, 1]
+    together, by_itself = (run.read_result()["energy"] for run in runs[1:])
+    assert together == pytest.approx(by_itself, rel=1e-8)
+    with np.load(runs[0].checkpoint) as one, np.load(runs[2].checkpoint) as other:
+        names = [name for name in one.files if name != "header"]
+        assert names == [name for name in other.files if name != "header"]
+        assert largest_difference([one[name] for name in names], [other[name] for name in names]) < 1e-8
 
 
 def test_one_device_needs_nothing_of_it():
@@ -158,4 +215,7 @@ def test_few_walkers_stay_together(walkers):
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        one_of_two(*sys.argv[1:])
+    else:
+        main()

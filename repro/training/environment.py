@@ -56,14 +56,14 @@ def select_device(wanted: str | None) -> jax.Device:
         raise InputError(f"device = {wanted!r}: unknown; choose cpu or gpu")
     if wanted != "cpu":
         try:
-            return jax.devices("gpu")[0]
+            return jax.local_devices(backend="gpu")[0]
         except RuntimeError as error:
             if wanted == "gpu":
                 raise InputError(
                     "device = gpu: JAX finds no GPU here; leave --device out to use the CPU, or install the CUDA "
                     "lock (make setup LOCK=cuda) and see `repro doctor`"
                 ) from error
-    return jax.devices("cpu")[0]
+    return jax.local_devices(backend="cpu")[0]
 
 
 def device_record(device: jax.Device) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from repro.chunks import largest_divisor
-from repro.parallel import WALKERS
+from repro.errors import InputError
+from repro.parallel import WALKERS, first_of_own, gathered
 from repro.physics.hamiltonian import System
 from repro.training.epoch import Chunk
 from repro.training.state import PHASES, Metrics, TrainState
@@ -51,7 +52,8 @@ class Alone:
 class Spread:
     """One run, its walkers shared out evenly to several devices, which run one program together.
 
-    They draw the same random numbers as one device would, and sum in another order.
+    They draw the same random numbers as one device would, and sum in another order. The devices may be those of several
+    processes, which then all make the same calls and all receive the whole state and all metrics.
     """
 
     members = 1
@@ -63,36 +65,53 @@ class Spread:
     def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
         """The chunk, compiled for all devices."""
         del phase
-        count, everywhere = jnp.zeros((), jnp.int32), PartitionSpec()
-        walkers = state.chain.walkers.shape[0]
-        states = jax.tree.map(lambda _: everywhere, state)
-        states = states._replace(chain=states.chain._replace(walkers=PartitionSpec(WALKERS)))
-        # What is known of every walker has them on its last axis.
-        rows = jax.eval_shape(chunk, state, seed, system, count)[1]
-        metrics = {
-            name: PartitionSpec(None, WALKERS) if row.shape[1:] == (walkers,) else everywhere
-            for name, row in rows.items()
-        }
-        inputs, outputs = (states, everywhere, everywhere, everywhere), (states, metrics)
+        own = state.chain.walkers.shape[0] // self.devices
+        everywhere, each = PartitionSpec(), PartitionSpec(WALKERS)
+
+        def part(state: TrainState, seed: Array, system: System, counts: Array) -> tuple[TrainState, Metrics]:
+            mine = jax.lax.dynamic_slice_in_dim(state.chain.walkers, first_of_own(own), own)
+            state = state._replace(chain=state.chain._replace(walkers=mine))
+            # Processes follow their own clocks; the least that one of them asks for is done by all.
+            state, metrics = chunk(state, seed, system, jax.lax.pmin(counts[0], WALKERS))
+            state = state._replace(chain=state.chain._replace(walkers=gathered(state.chain.walkers)))
+            # What is known of every walker has them on its last axis.
+            return state, {
+                name: gathered(rows, axis=1) if rows.shape[1:] == (own,) else rows for name, rows in metrics.items()
+            }
+
         # Replication of the outputs is not inferred: the loops' carried values would all have to be cast for it.
-        spread = jax.shard_map(chunk, mesh=self.mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
+        inputs = (everywhere, everywhere, everywhere, each)
+        spread = jax.shard_map(part, mesh=self.mesh, in_specs=inputs, out_specs=everywhere, check_vma=False)
 
-        def placed(specs: Any) -> Any:
-            return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
+        def placed(value: Any, spec: PartitionSpec) -> Array:
+            place = NamedSharding(self.mesh, spec)
+            if isinstance(value, Array) and value.sharding == place:
+                return value
+            return jax.make_array_from_callback(np.shape(value), place, np.asarray(value).__getitem__)
 
-        arguments = (state, seed, system, count)
-        places = (placed(states), *(jax.tree.map(lambda _: placed(everywhere), part) for part in arguments[1:]))
-        program = jax.jit(spread, in_shardings=places, out_shardings=placed(outputs))
-        compiled = program.lower(*jax.device_put(arguments, places)).compile()
+        def arguments(state: TrainState, seed: Array, system: System, count: Array) -> tuple[Any, ...]:
+            same = jax.tree.map(lambda leaf: placed(leaf, everywhere), (state, seed, system))
+            return (*same, placed(np.full(self.devices, count), each))
 
-        def run(*arguments: Any) -> tuple[TrainState, Metrics]:
-            return compiled(*jax.device_put(arguments, places))
-
-        return run
+        compiled = jax.jit(spread).lower(*arguments(state, seed, system, jnp.zeros((), jnp.int32))).compile()
+        return lambda *given: compiled(*arguments(*given))
 
 
 def executor_for(walkers: int, device: jax.Device) -> Executor:
-    """What runs a single run best: as many devices of one kind as share its walkers evenly and have enough to do."""
+    """What runs a single run best: as many devices of one kind as share its walkers evenly and have enough to do.
+
+    Processes that ``jax.distributed`` connects make one run together, on all devices of all of them.
+
+    Raises:
+        InputError: if the walkers cannot be shared out evenly to the devices of several processes.
+    """
+    if (processes := jax.process_count()) > 1:
+        everyone = jax.devices(device.platform)
+        if walkers % len(everyone):
+            raise InputError(
+                f"walkers = {walkers}: must be a multiple of {len(everyone)}, the devices of the {processes} processes"
+            )
+        return Spread(everyone)
     alike = jax.local_devices(backend=device.platform)
     count = largest_divisor(walkers, min(len(alike), max(1, walkers // LEAST_WALKERS)))
     return Alone() if count == 1 else Spread(alike[:count])
