@@ -49,6 +49,14 @@ def _root(
     del version
 
 
+def _whole_number_or_word(text: str | None) -> Any:
+    """A number where the text is one; whether a word is known, the configuration says."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return text
+
+
 @app.command()
 def train(
     particles: Particles,
@@ -68,7 +76,14 @@ def train(
         int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
     ] = None,
     walkers: Annotated[int | None, typer.Option("--walkers", help="Parallel Markov chains.")] = None,
-    sweeps: Annotated[int | None, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = None,
+    sweeps: Annotated[
+        str | None,
+        typer.Option(
+            "--sweeps",
+            help="Metropolis sweeps between two epochs, or auto: as many as the walkers need to forget all but a "
+            "tenth of where they were.",
+        ),
+    ] = None,
     layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
     hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
     determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
@@ -166,7 +181,7 @@ def train(
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,
         walkers=walkers,
-        sweeps=sweeps,
+        sweeps=_whole_number_or_word(sweeps),
         layers=layers,
         hidden=hidden,
         determinants=determinants,

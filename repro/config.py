@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from repro.errors import InputError
 
@@ -25,6 +25,8 @@ the quasi-Hessian."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
+AUTO: Literal["auto"] = "auto"
+Sweeps = int | Literal["auto"]
 
 
 def _integer(name: str, value: object, least: int, most: int | None = None) -> None:
@@ -92,14 +94,17 @@ class AnsatzConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """The Markov chains: how many walkers, sweeps between two epochs."""
+    """The Markov chains: how many walkers, sweeps between two epochs ("auto": found by the chains themselves)."""
 
     walkers: int
-    sweeps: int
+    sweeps: Sweeps
 
     def __post_init__(self) -> None:
         _integer("walkers", self.walkers, 2)
-        _integer("sweeps", self.sweeps, 1)
+        if isinstance(self.sweeps, str) and self.sweeps != AUTO:
+            raise InputError(f"sweeps = {self.sweeps!r}: must be a whole number, or {AUTO!r}")
+        if self.sweeps != AUTO:
+            _integer("sweeps", self.sweeps, 1)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def test_the_hash_never_changes_by_accident():
         ({"profile": "huge"}, "choose one of smoke, laptop, paper"),
         ({"walkers": 1}, "at least 2"),
         ({"sweeps": 0}, "at least 1"),
+        ({"sweeps": "many"}, "'many': must be a whole number, or 'auto'"),
         ({"epochs": 0}, "at least 1"),
         ({"pretrain_epochs": -1}, "at least 0"),
         ({"learning_rate": -1e-4}, "positive"),

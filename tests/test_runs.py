@@ -247,6 +247,20 @@ def test_revisions_of_all_the_code_that_made_a_run_are_recorded(tmp_path, monkey
         assert not any((tmp_path / "stored").iterdir())
 
 
+def test_sweeps_found_by_the_walkers(tmp_path):
+    run, result = train(tiny(sweeps="auto", epochs=15), tmp_path / "auto")
+    for path in (run.pretraining, run.curve):
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        sweeps = [float(row["sweeps"]) for row in rows]
+        assert list(rows[0])[-1] == "sweeps"
+        assert all(count % 10 == 0 and 10 <= count <= 1000 for count in sweeps)
+    assert evaluate(run.path)["energy"] == result["energy"]
+    refused = repro("train", *OPTIONS[:-1], "many", "--out", str(tmp_path / "other"))
+    assert refused.returncode == 2
+    assert "sweeps = 'many': must be a whole number, or 'auto'" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
 def test_divergence_is_a_result(tmp_path):
     out = tmp_path / "diverged"
     with pytest.raises(DivergedError, match="is not finite at training epoch"):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from repro.sampling import Chain, initial_chain, walk
-from repro.sampling.metropolis import adapted_width
+from repro.sampling.metropolis import (
+    LEFT_CORRELATION,
+    LENGTH_BOUNDS,
+    adapted_length,
+    adapted_width,
+    left_correlation,
+    planned_sweeps,
+)
 from repro.training.statistics import estimate_energy
 
 
@@ -71,6 +78,91 @@ def test_scan_equals_the_plain_loop(x64):
     found, _ = walk(log_density, chain, key, 7)
     np.testing.assert_allclose(found.walkers, x, rtol=1e-11)
     np.testing.assert_allclose(found.width, width, rtol=1e-12)
+
+
+def gaussian(stretch):
+    """Two directions, one of them ``stretch`` times as wide as the other."""
+    return lambda x: -0.5 * (x[:, 0] ** 2 + (x[:, 1] / stretch) ** 2)
+
+
+def walks(log_density, chain, count, seed):
+    """Chains after ``count`` walks of a length of their own choice, and the lengths."""
+    step = jax.jit(lambda c, k: walk(log_density, c, k, "auto"))
+    lengths = []
+    for number in range(count):
+        lengths.append(int(planned_sweeps(chain)))
+        chain, _ = step(chain, jax.random.fold_in(jax.random.key(seed), number))
+    return chain, lengths
+
+
+@pytest.mark.parametrize("stretch", [3.0, 6.0])
+def test_walks_find_the_length_that_leaves_a_tenth(stretch):
+    """From too long and from too short; the correlation is then measured by walks of a fixed number of sweeps."""
+    found = []
+    for seed, length in ((0, LENGTH_BOUNDS[0]), (1, LENGTH_BOUNDS[1])):
+        begin = initial_chain(jax.random.key(seed), 4096, 2, "float32", "auto")
+        chain, lengths = walks(gaussian(stretch), begin._replace(length=jnp.asarray(length)), 60, seed)
+        found.append(np.mean(lengths[-20:]))
+    assert found[0] == pytest.approx(found[1], rel=0.15)
+    sweeps = round(np.mean(found))
+    left = []
+    fixed, log_density = Chain(chain.walkers, chain.width), gaussian(stretch)
+    for number in range(10):
+        after, _ = walk(log_density, fixed, jax.random.key(100 + number), sweeps)
+        pair = [(one.walkers, log_density(one.walkers)) for one in (fixed, after)]
+        left.append(float(left_correlation(*pair)))
+        fixed = after
+    # Lengths are whole strides: rounded up, they leave somewhat less than they aim at.
+    assert LEFT_CORRELATION - 0.05 < np.mean(left) < LEFT_CORRELATION + 0.03
+
+
+def test_a_wider_density_takes_longer_walks():
+    ends = []
+    for stretch in (1.0, 6.0):
+        begin = initial_chain(jax.random.key(0), 1024, 2, "float32", "auto")
+        ends.append(np.mean(walks(gaussian(stretch), begin, 40, 0)[1][-10:]))
+    assert ends[1] > 4 * ends[0]
+
+
+def test_a_walk_of_the_length_it_found_is_the_fixed_one():
+    chain, _ = walks(gaussian(2.0), initial_chain(jax.random.key(0), 64, 2, "float32", "auto"), 10, 0)
+    key = jax.random.key(9)
+    found, acceptance = walk(gaussian(2.0), chain, key, "auto")
+    fixed, expected = walk(gaussian(2.0), Chain(chain.walkers, chain.width), key, int(planned_sweeps(chain)))
+    np.testing.assert_array_equal(found.walkers, fixed.walkers)
+    np.testing.assert_array_equal(found.width, fixed.width)
+    np.testing.assert_allclose(acceptance, expected, rtol=1e-5)
+
+
+def test_walks_of_a_length_of_their_own_sample_the_same_density():
+    begin = initial_chain(jax.random.key(3), 64, 2, "float32", "auto")
+    chain, _ = walks(gaussian(3.0), begin, 20, 3)
+    step = jax.jit(lambda c, k: walk(gaussian(3.0), c, k, "auto"))
+    drawn = []
+    for number in range(300):
+        chain, _ = step(chain, jax.random.fold_in(jax.random.key(4), number))
+        drawn.append(np.asarray(chain.walkers))
+    drawn = np.stack(drawn)
+    for values, expected in ((drawn[..., 0] ** 2, 1.0), (drawn[..., 1] ** 2, 9.0), (drawn[..., 1], 0.0)):
+        estimate = estimate_energy(values)
+        assert abs(estimate.energy - expected) < 5 * estimate.error
+        assert estimate.ess > 0.4 * values.size  # nearly independent, which they are meant to be
+
+
+@pytest.mark.parametrize(
+    ("length", "sweeps", "correlation", "expected"),
+    [
+        (100.0, 100.0, 0.1, 100.0),
+        (100.0, 100.0, np.sqrt(0.1), 100.0 * 2**0.2),
+        (100.0, 100.0, 0.01, 100.0 * (np.log(0.1) / np.log(0.02)) ** 0.2),
+        (10.0, 10.0, -0.3, 10.0),
+        (990.0, 990.0, 0.99, 1000.0),
+        (70.0, 70.0, np.nan, 70.0),
+    ],
+)
+def test_length_rule(length, sweeps, correlation, expected):
+    found = adapted_length(*(jnp.asarray(value) for value in (length, sweeps, correlation)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,21 @@ Proposal and acceptance satisfy detailed balance with the target p,
 
     p(x) q(x -> y) min(1, p(y)/p(x)) = p(y) q(y -> x) min(1, p(x)/p(y)),      q(x -> y) = q(y -> x),
 
-within a sweep; between sweeps the width of q moves towards an acceptance of one half.
+within a sweep; between sweeps the width of q moves towards an acceptance of one half. So may, between walks, the number
+of sweeps towards what it takes to forget where a walk began.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from repro.chunks import largest_divisor
+from repro.config import AUTO, Sweeps
 from repro.parallel import mean
 from repro.sampling.noise import normal, uniform
 
@@ -28,6 +30,14 @@ LEAST_ACCEPTANCE = 0.05
 WIDTH_BOUNDS = (0.01, 10.0)
 DRAWN_SWEEPS = 50
 
+LEFT_CORRELATION = 0.1
+"""Of the beginning and the end of a walk, where the number of sweeps is found by itself."""
+STRIDE = 10
+LENGTH_BOUNDS = (10.0, 1000.0)
+INITIAL_LENGTH = 40.0
+LENGTH_RATE = 0.2
+MEASURABLE_CORRELATION = (0.02, 0.98)
+
 
 class Chain(NamedTuple):
     """Parallel Markov chains, which persist from epoch to epoch.
@@ -35,15 +45,19 @@ class Chain(NamedTuple):
     Attributes:
         walkers: positions, shape ``(W, A)``.
         width: standard deviation of the Gaussian proposal in oscillator lengths, a scalar shared by all walkers.
+        length: how many sweeps the next walk is to have, a real number; () where their number is fixed.
     """
 
     walkers: Array
     width: Array
+    length: Any = ()
 
 
-def initial_chain(key: Array, walkers: int, particles: int, dtype: str) -> Chain:
+def initial_chain(key: Array, walkers: int, particles: int, dtype: str, sweeps: Sweeps = 1) -> Chain:
     """Walkers drawn from N(0, 1), proposal width 1."""
-    return Chain(jax.random.normal(key, (walkers, particles), jnp.dtype(dtype)), jnp.ones((), jnp.dtype(dtype)))
+    kind = jnp.dtype(dtype)
+    length = jnp.asarray(INITIAL_LENGTH, kind) if sweeps == AUTO else ()
+    return Chain(jax.random.normal(key, (walkers, particles), kind), jnp.ones((), kind), length)
 
 
 def adapted_width(width: Array, acceptance: Array) -> Array:
@@ -51,7 +65,51 @@ def adapted_width(width: Array, acceptance: Array) -> Array:
     return jnp.clip(width * jnp.maximum(acceptance, LEAST_ACCEPTANCE) / TARGET_ACCEPTANCE, *WIDTH_BOUNDS)
 
 
-def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tuple[Chain, Array]:
+def adapted_length(length: Array, sweeps: Array, correlation: Array) -> Array:
+    """The next number of sweeps: a fifth of the way, in its logarithm, to n ln(left) / ln(c).
+
+    That is the number that would leave :data:`LEFT_CORRELATION`, if correlations decay exponentially.
+
+    Args:
+        length: the present one.
+        sweeps: n, those of the last walk.
+        correlation: c, what they left. Below 0.02 it is noise; if it is not a number, nothing changes.
+    """
+    wanted = sweeps * jnp.log(LEFT_CORRELATION) / jnp.log(jnp.clip(correlation, *MEASURABLE_CORRELATION))
+    adapted = jnp.clip(length * (wanted / length) ** LENGTH_RATE, *LENGTH_BOUNDS)
+    return jnp.where(jnp.isnan(correlation), length, adapted)
+
+
+def planned_sweeps(chain: Chain) -> Array:
+    """How many sweeps a walk from here has, where their number is not fixed: a multiple of :data:`STRIDE`."""
+    return STRIDE * jnp.ceil(chain.length / STRIDE).astype(jnp.int32)
+
+
+def most_sweeps(sweeps: Sweeps) -> int:
+    """The most sweeps that a walk can have."""
+    return int(LENGTH_BOUNDS[1]) if sweeps == AUTO else sweeps
+
+
+def left_correlation(before: tuple[Array, Array], after: tuple[Array, Array]) -> Array:
+    """The largest correlation between two times of what is slow in the walk.
+
+    These are ln p, the centre of mass and the mean square distance from the origin. The walkers, independent of each
+    other, are the sample: with W of them the error is 1 / sqrt(W).
+
+    Args:
+        before: walkers ``(W, A)`` and ln p ``(W,)``.
+        after: the same, later.
+    """
+
+    def centred(x: Array, log_p: Array) -> Array:
+        values = jnp.stack([log_p, jnp.mean(x, axis=1), jnp.mean(x**2, axis=1)])
+        return values - mean(values, keepdims=True)
+
+    a, b = centred(*before), centred(*after)
+    return jnp.max(mean(a * b) / jnp.sqrt(mean(a**2) * mean(b**2)))
+
+
+def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps) -> tuple[Chain, Array]:
     """Propagates the chains by a number of sweeps.
 
     Equivalent to the loop
@@ -68,7 +126,7 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tupl
         log_density: the target.
         chain: where to start.
         key: PRNG key of this walk; sweep s uses ``fold_in(key, s)``.
-        sweeps: how many, at least 1.
+        sweeps: how many, at least 1; "auto" for as many as the chains' earlier walks have shown to be needed.
 
     Returns:
         The chains after the walk and the acceptance, averaged over walkers and sweeps.
@@ -94,6 +152,20 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: int) -> tupl
         return (x, log_p, adapted_width(width, acceptance)), acceptance
 
     start = (chain.walkers, log_density(chain.walkers), chain.width)
+    if sweeps == AUTO:
+        # The number of this walk was fixed before it began: one that depended on where it leads would bias the sample.
+        count = planned_sweeps(chain)
+
+        def stretch(index: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+            indices = STRIDE * index + jnp.arange(STRIDE)
+            state, acceptance = jax.lax.scan(sweep, carry[0], jax.vmap(noise)(indices))
+            return state, carry[1] + jnp.sum(acceptance)
+
+        (walkers, log_p, width), accepted = jax.lax.fori_loop(
+            0, count // STRIDE, stretch, (start, jnp.zeros((), dtype))
+        )
+        left = left_correlation(start[:2], (walkers, log_p))
+        return Chain(walkers, width, adapted_length(chain.length, count.astype(dtype), left)), accepted / count
     # Random numbers of many sweeps at once: a sweep's own are too few to keep two cores busy.
     batches = jnp.arange(sweeps).reshape(-1, largest_divisor(sweeps, DRAWN_SWEEPS))
     (walkers, _, width), acceptance = jax.lax.scan(

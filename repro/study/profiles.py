@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from repro.config import (
     AnsatzConfig,
@@ -11,10 +11,13 @@ from repro.config import (
     PretrainingConfig,
     RunConfig,
     SamplingConfig,
+    Sweeps,
     SystemConfig,
     optimizer_config,
 )
 from repro.errors import InputError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ def profile_named(name: str) -> Profile:
     return PROFILES[name]
 
 
+def choose(value: Value | None, default: Value) -> Value:
+    """The value, or the default where there is none."""
+    return default if value is None else value
+
+
 def configure(
     *,
     particles: int,
@@ -58,7 +66,7 @@ def configure(
     epochs: int | None = None,
     pretrain_epochs: int | None = None,
     walkers: int | None = None,
-    sweeps: int | None = None,
+    sweeps: Sweeps | None = None,
     layers: int = 2,
     hidden: int = 64,
     determinants: int = 1,
@@ -74,9 +82,6 @@ def configure(
         InputError: for any value out of its bounds.
     """
     size = profile_named(profile)
-
-    def choose(value: int | None, default: int) -> int:
-        return default if value is None else value
 
     return RunConfig(
         system=SystemConfig(particles, v0, sigma0),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from repro.config import RunConfig
+from repro.config import AUTO, RunConfig
 from repro.errors import ReproError
 from repro.study.store import STORED_RUNS, project_path
 
@@ -41,5 +41,7 @@ def read_benchmarks(folder: Path) -> dict[tuple[str, int, int, int], float]:
 
 def seconds_per_epoch(config: RunConfig) -> float | None:
     """Of a run of this optimiser and size, or None where it was not measured."""
+    if config.sampling.sweeps == AUTO:
+        return None
     key = (config.optimizer.name, config.system.particles, config.sampling.walkers, config.sampling.sweeps)
     return read_benchmarks(project_path(BENCHMARKS)).get(key)

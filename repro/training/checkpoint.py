@@ -101,6 +101,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     arrays = _read(path)
     try:
         fields = json.loads(arrays[HEADER].tobytes())
-        return Checkpoint(path, Header(**fields | {"revisions": tuple(fields["revisions"])}), arrays)
+        # Checkpoints of earlier versions do not say.
+        revisions = tuple(fields.get("revisions", ["unknown"]))
+        return Checkpoint(path, Header(**fields | {"revisions": revisions}), arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a checkpoint of this package ({error!r})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from repro.config import AUTO, Sweeps
 from repro.errors import InputError
 
 CURVE_COLUMNS = (
@@ -29,6 +30,14 @@ OCCASIONAL_COLUMNS = ("rho",)
 """Columns that are measured in some epochs only; their cell is empty (not a number) in the others."""
 
 PRETRAINING_COLUMNS = ("epoch", "loss", "acceptance", "proposal_width", "seconds")
+
+SWEEPS = "sweeps"
+"""The last column of both tables where the number of sweeps is not fixed."""
+
+
+def with_sweeps(columns: tuple[str, ...], sweeps: Sweeps) -> tuple[str, ...]:
+    """The columns of a table of a run with so many sweeps."""
+    return (*columns, SWEEPS) if sweeps == AUTO else columns
 
 
 def _cell(value: float | int | None) -> str:

@@ -13,12 +13,14 @@ from jax import Array
 from repro.ansatz.trial import Params, TrialState
 from repro.ansatz.wavefunction import Wavefunction
 from repro.chunks import map_walkers, sum_walkers
+from repro.config import AUTO, Sweeps
 from repro.optimizers import Optimizer
 from repro.parallel import mean, total, walkers_of_all
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies, local_energy
 from repro.physics.oscillator import oscillator_orbitals
-from repro.sampling.metropolis import Chain, LogDensity, walk
+from repro.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
+from repro.training.curve import SWEEPS
 from repro.training.state import Metrics, TrainState, stream_key
 
 Epoch = Callable[[TrainState, Array, System], tuple[TrainState, Metrics]]
@@ -62,7 +64,11 @@ def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, 
     return total(sum_walkers(gradient, chunk, x, weights))
 
 
-def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_chunk: int) -> Epoch:
+def _found_sweeps(chain: Chain, sweeps: Sweeps) -> Metrics:
+    return {SWEEPS: planned_sweeps(chain).astype(chain.width.dtype)} if sweeps == AUTO else {}
+
+
+def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker_chunk: int) -> Epoch:
     """Walk, energy, gradient, update; then, where the optimiser wants its step judged, a further walk and energy.
 
     The metrics describe the parameters before the update: energy, its error and variance over the walkers
@@ -92,13 +98,15 @@ def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_ch
             "grad_norm": optax.tree.norm(grads),
             "step_norm": optax.tree.norm(updates),
             **optimizer.report(opt_state),
+            **_found_sweeps(state.chain, sweeps),
         }
         new_params: Any = optax.apply_updates(params, updates)
         if (trial := optimizer.trial) is not None:
 
             def judged(opt_state: Any, chain: Chain) -> tuple[Any, Chain, Array]:
                 # The first walk used fold_in(key, 0 ... sweeps - 1).
-                further, _ = walk(density(psi, new_params), chain, jax.random.fold_in(key, sweeps), sweeps)
+                further_key = jax.random.fold_in(key, most_sweeps(sweeps))
+                further, _ = walk(density(psi, new_params), chain, further_key, sweeps)
                 new_energies = walker_energies(psi, new_params, further.walkers, system, walker_chunk)
                 opt_state, ratio = trial.judge(opt_state, energies, new_energies)
                 return opt_state, further, ratio
@@ -112,7 +120,7 @@ def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: int, walker_ch
     return epoch
 
 
-def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: int) -> Epoch:
+def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: Sweeps) -> Epoch:
     """Walk on the network's own |psi|^2, then one step on the distance to the oscillator's orbitals.
 
     The loss is the mean over walkers of sum_{d,i,j} (M^d_ij - phi_j(x_i))^2, with M the orbital matrices, envelope
@@ -130,6 +138,7 @@ def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTrans
         value, grads = total(jax.value_and_grad(loss)(state.params, chain.walkers))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {"loss": value, "acceptance": acceptance, "proposal_width": chain.width}
+        metrics |= _found_sweeps(state.chain, sweeps)
         new_params: Any = optax.apply_updates(state.params, updates)
         return TrainState(new_params, opt_state, chain, state.epoch + 1), metrics
 

@@ -30,7 +30,7 @@ from repro.physics.hamiltonian import System
 from repro.sampling.metropolis import initial_chain, walk
 from repro.training import environment
 from repro.training.checkpoint import Header, load_checkpoint, save_checkpoint
-from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS, Table
+from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
 from repro.training.epoch import (
     Chunk,
     Epoch,
@@ -107,8 +107,13 @@ class Model:
         config = self.config
         params = self.wavefunction.init(stream_key(self.seed, INIT_STREAM))
         walker_key = stream_key(self.seed, WALKER_STREAM)
-        chain = initial_chain(walker_key, config.sampling.walkers, config.system.particles, config.dtype)
+        sampling = config.sampling
+        chain = initial_chain(walker_key, sampling.walkers, config.system.particles, config.dtype, sampling.sweeps)
         return TrainState(params, self.phases[0].optimizer.init(params), chain, jnp.zeros((), jnp.int32))
+
+    def tables(self) -> dict[str, Table]:
+        """An empty table for each phase."""
+        return {phase.name: Table(phase.columns) for phase in self.phases}
 
     def enter(self, phase: Phase, state: TrainState) -> TrainState:
         """The state with which a later phase begins: same parameters and walkers, a fresh optimiser."""
@@ -122,6 +127,7 @@ def build_model(config: RunConfig, walker_chunk: int) -> Model:
     wavefunction = slater_wavefunction(
         config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, config.dtype
     )
+    before, during = (with_sweeps(columns, sweeps) for columns in (PRETRAINING_COLUMNS, CURVE_COLUMNS))
     fit = from_optax(optax.adam(config.pretraining.learning_rate))
     optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
     first = pretraining_epoch(wavefunction, fit, sweeps)
@@ -131,8 +137,8 @@ def build_model(config: RunConfig, walker_chunk: int) -> Model:
         walker_chunk,
         wavefunction,
         (
-            Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, PRETRAINING_COLUMNS),
-            Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, CURVE_COLUMNS),
+            Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, before),
+            Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, during),
         ),
     )
 
@@ -390,9 +396,9 @@ def train(
             reporter.note(f"{run.path}: complete; nothing to do")
             return Outcome(run, result)
         files = {PRETRAINING: run.pretraining, TRAINING: run.curve}
-        tables = {PRETRAINING: Table(PRETRAINING_COLUMNS), TRAINING: Table(CURVE_COLUMNS)}
         if exists and run.checkpoint.exists():
             model, current, state, earlier = load_state(config, run, walker_chunk)
+            tables = model.tables()
             known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
             for phase in model.phases[: model.phases.index(current) + 1]:
                 path = files[phase.name]
@@ -403,14 +409,14 @@ def train(
             reporter.note(f"{run.path}: going on after {current.name} epoch {int(state.epoch)}")
         else:
             model = build_model(config, chunk_size)
+            tables = model.tables()
             current, state, earlier = model.phases[0], jax.jit(model.initial_state)(), ()
             if donor is not None:
                 checkpoint = load_checkpoint(donor.pretrained)
                 state = checkpoint.state(state._replace(opt_state=()))._replace(opt_state=state.opt_state)
                 earlier = checkpoint.header.revisions
                 text = donor.pretraining.read_text()
-                epochs = config.pretraining.epochs
-                tables[PRETRAINING] = Table.decode(PRETRAINING_COLUMNS, text, epochs, str(donor.pretraining))
+                tables[PRETRAINING] = Table.decode(current.columns, text, current.epochs, str(donor.pretraining))
                 write_atomic(run.pretraining, tables[PRETRAINING].encode())
                 reporter.note(f"{run.path}: pretraining taken from {donor.path}")
         revisions = (*(name for name in earlier if name != revision), revision)
