@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from repro.sums import one_by_one
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=("value", "jacobian", "laplacian"), meta_fields=())
 @dataclass(frozen=True)
@@ -116,15 +118,14 @@ def over_particles(h: F, particles: int) -> F:
 
 def _over_directions(products: Array) -> Array:
     """Sum over the leading axis."""
-    first, *others = (products[k] for k in range(products.shape[0]))
-    return sum(others, start=first)
+    return one_by_one([products[k] for k in range(products.shape[0])])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _mean(h: Array, axis: int) -> Array:
     count = h.shape[axis]
     slices = [jax.lax.slice_in_dim(h, i, i + 1, axis=axis) for i in range(count)]
-    return sum(slices[1:], start=slices[0]) / count
+    return one_by_one(slices) / count
 
 
 @_mean.defjvp

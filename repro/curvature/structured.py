@@ -31,16 +31,9 @@ from jax import Array
 from repro.ansatz.linear import LinearLayer, LinearTangents, LocalTangents
 from repro.chunks import largest_divisor, sum_walkers
 from repro.parallel import average
+from repro.sums import one_by_one
 
 ROW_WALKERS = 32
-
-
-def _sum(terms: list[Array]) -> Array:
-    # Slices are added one by one: XLA's CPU backend is slow at reductions over a leading axis.
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
 
 
 def _over_features(values: Array) -> Array:
@@ -60,7 +53,7 @@ def _outer(inputs: Array, sensitivities: Array) -> Array:
 
 def _total(sensitivity: Array) -> Array:
     """Sum over the particles, whose axis is the last but two."""
-    return _sum([sensitivity[..., m, :, :] for m in range(sensitivity.shape[-3])])
+    return one_by_one([sensitivity[..., m, :, :] for m in range(sensitivity.shape[-3])])
 
 
 def _along(tangents: Array | LocalTangents, features: Array) -> Array:
@@ -68,9 +61,9 @@ def _along(tangents: Array | LocalTangents, features: Array) -> Array:
     others = range(features.shape[0])
     if isinstance(tangents, LocalTangents):
         local, common = tangents
-        alike = _over_features(_sum([common[m] * features[m] for m in others]))
+        alike = _over_features(one_by_one([common[m] * features[m] for m in others]))
         return jnp.pad(_over_features(local[:-1] * features), ((0, 1), (0, 0))) + alike
-    return _over_features(_sum([tangents[:, m] * features[m] for m in others]))
+    return _over_features(one_by_one([tangents[:, m] * features[m] for m in others]))
 
 
 def _weighted(weights: Array, tangents: Array | LocalTangents) -> Array:
@@ -78,7 +71,7 @@ def _weighted(weights: Array, tangents: Array | LocalTangents) -> Array:
     if isinstance(tangents, LocalTangents):
         total = (jnp.ones((weights.shape[0],), weights.dtype) @ weights).reshape(-1, 1)
         return weights[:, :, None] * tangents.local + total * tangents.common
-    return _sum([weights[k].reshape(-1, 1) * tangents[k] for k in range(weights.shape[0])])
+    return one_by_one([weights[k].reshape(-1, 1) * tangents[k] for k in range(weights.shape[0])])
 
 
 def _dense(tangents: Array | LocalTangents) -> Array:
@@ -112,7 +105,7 @@ class _Modes(NamedTuple):
 def _modes(layer: LinearLayer) -> _Modes:
     particles = layer.own.shape[0]
     seen = layer.mean.shape[-1] > 0
-    mean = layer.mean if seen else _sum([layer.own[m] for m in range(particles)]) / particles
+    mean = layer.mean if seen else one_by_one([layer.own[m] for m in range(particles)]) / particles
     deviations = layer.own[:-1] - mean
     relative = layer.sensitivity[:-1] - layer.sensitivity[-1]
     mean_inputs = jnp.concatenate([mean, layer.constant], axis=-1).T
@@ -160,7 +153,7 @@ class Scores:
         modes, matrix = self.modes[index], _matrix(self.layers[index], block)
         mapped = modes.deviations @ matrix.deviations
         common = modes.total * _biased(modes.mean @ matrix.mean, matrix.bias)
-        return _over_features(_sum([common, *(e * s for e, s in zip(modes.relative, mapped, strict=True))]))[None]
+        return _over_features(one_by_one([common, *(e * s for e, s in zip(modes.relative, mapped, strict=True))]))[None]
 
     def pull(self, index: int, weights: Array) -> Array:
         """D^T r for r of shape ``(1, W)``."""
@@ -198,7 +191,7 @@ def _mode_tangents(tangents: LinearTangents) -> _ModeTangents:
     if tangents.mean.shape[-1]:
         mean = tangents.mean
     elif isinstance(own, LocalTangents):
-        mean = (own.local + _sum(list(own.common))) / own.local.shape[0]
+        mean = (own.local + one_by_one(list(own.common))) / own.local.shape[0]
     else:
         mean = _total(own) / own.shape[1]
     return _ModeTangents(mean, _total(e), e[:, :-1] - e[:, -1:])
@@ -221,8 +214,8 @@ class MixedDerivatives:
         mapped, back = modes.deviations @ matrix.deviations, modes.relative @ matrix.deviations.T
         others = range(mapped.shape[0])
         of_mean = d_total * _biased(modes.mean @ matrix.mean, matrix.bias)
-        to = _sum([of_mean, *(d_relative[:, m] * mapped[m] for m in others)])
-        common = _sum([modes.total @ matrix.mean.T, *(-back[m] for m in others)])
+        to = one_by_one([of_mean, *(d_relative[:, m] * mapped[m] for m in others)])
+        common = one_by_one([modes.total @ matrix.mean.T, *(-back[m] for m in others)])
         parts = [_over_features(to), _over_features(d_mean * common)]
         if others:
             parts.append(_along(self.tangents[index].own, back))
@@ -251,9 +244,9 @@ class MixedDerivatives:
 
         own_part = _sum_of_squares(_mixed_rows, own, _dense(d_own), e, d_e)
         # The summed sensitivity is smooth where two particles meet: here the square can be multiplied out.
-        shared_part = _outer(shared**2, _sum([d_total[k] ** 2 for k in directions]))
+        shared_part = _outer(shared**2, one_by_one([d_total[k] ** 2 for k in directions]))
         moving = d_shared.shape[-1]
-        squares = _outer(_sum([d_shared[k] ** 2 for k in directions]), total**2)
+        squares = _outer(one_by_one([d_shared[k] ** 2 for k in directions]), total**2)
         products = 2.0 * _outer(shared[:, :moving] * d_shared, d_total * total)
         shared_part = shared_part.at[:moving].add(squares + products)
         return average(jnp.concatenate([own_part, jnp.maximum(shared_part, 0.0)]), self.shape[1])
