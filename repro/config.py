@@ -101,10 +101,10 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         _integer("walkers", self.walkers, 2)
-        if isinstance(self.sweeps, str) and self.sweeps != AUTO:
-            raise InputError(f"sweeps = {self.sweeps!r}: must be a whole number, or {AUTO!r}")
-        if self.sweeps != AUTO:
+        if not isinstance(self.sweeps, str):
             _integer("sweeps", self.sweeps, 1)
+        elif self.sweeps != AUTO:
+            raise InputError(f"sweeps = {self.sweeps!r}: must be a whole number, or {AUTO!r}")
 
 
 @dataclass(frozen=True)

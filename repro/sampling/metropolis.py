@@ -30,12 +30,15 @@ LEAST_ACCEPTANCE = 0.05
 WIDTH_BOUNDS = (0.01, 10.0)
 DRAWN_SWEEPS = 50
 
+# Where the number of sweeps is found by the chains themselves:
 LEFT_CORRELATION = 0.1
-"""Of the beginning and the end of a walk, where the number of sweeps is found by itself."""
+"""What is to be left between the beginning and the end of a walk."""
 STRIDE = 10
+"""Sweeps come in multiples of this."""
 LENGTH_BOUNDS = (10.0, 1000.0)
 INITIAL_LENGTH = 40.0
 LENGTH_RATE = 0.2
+"""How far a walk moves the next one's length, so that the noise of some five measurements averages out."""
 MEASURABLE_CORRELATION = (0.02, 0.98)
 
 
