@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.config import OPTIMIZERS, RunConfig, SystemConfig
+from repro.config import OPTIMIZERS, RunConfig, SystemConfig, optimizer_config
 from repro.curvature.metric import decision_metric, fisher
 from repro.optimizers import second_order
 from repro.references import known_energy
@@ -199,7 +199,8 @@ def test_tier_c_stored_runs(path):
     assert result["energy"] > exact - 5 * result["energy_error"]
     if run.config.optimizer.name == "adam" and run.config.epochs >= 10000 and abs(run.config.system.v0) <= 10:
         assert result["energy"] < exact + 5 * result["energy_error"] + 0.005 * abs(exact)
-    if run.config.optimizer.name == "dgd" and run.config.system == SystemConfig(2, -10.0):
+    # Of the study's DGD; variants that the ledger compares it with may fare worse.
+    if run.config.optimizer == optimizer_config("dgd") and run.config.system == SystemConfig(2, -10.0):
         assert converged(run, exact)
         medians = run.curve["energy"].rolling(40).median()
         assert (medians / exact - 1.0).abs().iloc[:350].min() < 0.01
