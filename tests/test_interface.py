@@ -18,20 +18,8 @@ from repro.runtime import DETERMINISTIC_GPU, configure_jax
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *(
-        "errors",
-        "config",
-        "chunks",
-        "sums",
-        "parallel",
-        "physics",
-        "ansatz",
-        "sampling",
-        "curvature",
-        "solvers",
-        "optimizers",
-    ),
-    *("training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
+    *("errors", "config", "chunks", "sums", "parallel", "physics", "ansatz", "sampling", "curvature", "solvers"),
+    *("optimizers", "training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
 CORE = ("physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training")
 CORE_IMPORTS = {"jax", "haiku", "optax", "numpy", "repro"}

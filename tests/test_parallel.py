@@ -162,8 +162,8 @@ def program(*arguments: str, devices: int) -> subprocess.Popen[str]:
 
 def test_several_devices_compute_what_one_does():
     """Every column of the curve, walkers, parameters and optimiser state after 7 epochs, to 1e-8."""
-    process = program(devices=4)
-    told, errors = process.communicate()
+    with program(devices=4) as process:
+        told, errors = process.communicate()
     assert process.returncode == 0, errors
     found = json.loads(told.splitlines()[-1])
     assert found.pop("bits") == [True] * 4
