@@ -150,6 +150,47 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
     assert job.state == WAITING
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_falls_into_a_destructor_is_not_lost(tmp_path, monkeypatch, number):
+    """An exception raised there would be: the sweep would go on for ever."""
+
+    class Process:
+        terminated = waited = False
+
+        def poll(self):
+            return None
+
+        def terminate(self):
+            self.terminated = True
+
+        def wait(self):
+            self.waited = True
+
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(number)
+            sum(range(1000))
+
+    process, seen = Process(), []
+
+    def watcher(jobs):
+        seen.append(jobs[0].state)
+        assert len(seen) < 5, "the signal was lost"
+        Dying()
+
+    def start(batch, jobs, cores, device):
+        (job,) = batch
+        job.process, job.state = process, RUNNING
+
+    monkeypatch.setattr("repro.study.sweep._start", start)
+    monkeypatch.setattr("repro.study.sweep.POLL_SECONDS", 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        sweep([configure(**TINY, particles=2, v0=1.0)], tmp_path, watcher=watcher)
+    assert seen == [RUNNING]
+    assert process.terminated
+    assert process.waited
+
+
 def test_a_batch_begins_with_the_job_that_may_start(tmp_path):
     """An earlier job that waits for another's pretraining is neither taken instead of it nor along with it."""
     seeds = (0, 0, 1, 1, 1)

@@ -23,6 +23,7 @@ from repro.errors import InputError, ReproError
 from repro.study.store import finished_runs
 from repro.training.checkpoint import load_checkpoint
 from repro.training.environment import git_revision
+from repro.training.interruptions import interruptions
 from repro.training.run import common_program, pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
 
@@ -227,30 +228,37 @@ def sweep(
     path = checked_path(out)
     planned = plan(configs, stored, path)
     path.mkdir(parents=True, exist_ok=True)
-    try:
-        while True:
-            running = [job for job in planned if job.state == RUNNING]
-            for job in running:
-                _collect(job)
-            running = [job for job in running if job.state == RUNNING]
-            free = [part for part in parts if all(job.cores != part for job in running)]
-            for part in free:
-                ready = (job for job in planned if job.state == WAITING and not _blocked(job, planned))
-                if (following := next(ready, None)) is None:
-                    break
-                _start(_together(following, planned, most), planned, part, device)
-            if watcher is not None:
-                watcher(planned)
-            if all(job.state not in (WAITING, RUNNING) for job in planned):
-                return planned
-            time.sleep(POLL_SECONDS)
-    finally:
-        for job in planned:
-            if job.process is not None and job.state == RUNNING:
-                job.process.terminate()  # a run answers with a checkpoint
-        for job in planned:
-            if job.process is not None:
-                job.process.wait()
+    with interruptions() as asked:
+        try:
+            while not asked.is_set():
+                running = [job for job in planned if job.state == RUNNING]
+                for job in running:
+                    _collect(job)
+                running = [job for job in running if job.state == RUNNING]
+                free = [part for part in parts if all(job.cores != part for job in running)]
+                for part in free:
+                    ready = (job for job in planned if job.state == WAITING and not _blocked(job, planned))
+                    if (following := next(ready, None)) is None:
+                        break
+                    _start(_together(following, planned, most), planned, part, device)
+                if watcher is not None:
+                    watcher(planned)
+                if all(job.state not in (WAITING, RUNNING) for job in planned):
+                    return planned
+                asked.wait(POLL_SECONDS)
+            raise KeyboardInterrupt
+        finally:
+            _end(planned)
+
+
+def _end(jobs: Sequence[Job]) -> None:
+    """Stops what still runs, in order, and waits for it."""
+    for job in jobs:
+        if job.process is not None and job.state == RUNNING:
+            job.process.terminate()  # a run answers with a checkpoint
+    for job in jobs:
+        if job.process is not None:
+            job.process.wait()
 
 
 def summary(jobs: Sequence[Job]) -> str:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +39,7 @@ from repro.training.epoch import (
 )
 from repro.training.executor import Batch, Executor, executor_for, in_threads
 from repro.training.files import write_atomic
+from repro.training.interruptions import interruptions
 from repro.training.reporting import Reporter, Silent
 from repro.training.rundir import RunDirectory, prepare
 from repro.training.state import (
@@ -156,33 +154,6 @@ class _DivergenceError(Exception):
         self.phase, self.epoch, self.quantity = phase, epoch, quantity
 
 
-@contextmanager
-def _interruptions(then: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
-    """Lets SIGINT and SIGTERM ask for an end, which comes after the chunk at hand; a second signal ends at once.
-
-    Raised at any place, as Python does by itself, a KeyboardInterrupt can fall into a destructor and be lost there, or
-    into the middle of a write.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        then()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _chunks(
     chunk: Chunk, state: TrainState, model: Model, epochs: int, capacity: int
 ) -> Iterator[tuple[TrainState, dict[str, np.ndarray], float]]:
@@ -192,7 +163,7 @@ def _chunks(
     short; it has no effect on the numbers.
     """
     count = 1
-    with _interruptions() as asked:
+    with interruptions() as asked:
         while (done := int(state.epoch)) < epochs:
             count = min(count, capacity, epochs - done)
             begin = time.perf_counter()
@@ -525,7 +496,7 @@ def train_together(members: Sequence[Member], *, device: str | None = None) -> l
         )
     batch = Batch(len(members))
 
-    with _interruptions(lambda: batch.stop(KeyboardInterrupt())) as asked:
+    with interruptions(lambda: batch.stop(KeyboardInterrupt())) as asked:
         ended = in_threads(batch, [partial(train_member, member, device=device, executor=batch) for member in members])
         if asked.is_set():
             raise KeyboardInterrupt
