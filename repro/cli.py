@@ -607,6 +607,54 @@ def bench_epoch(
     Console().print(table)
 
 
+@bench.command("parts")
+def bench_parts(
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 4, 2, 6, 10, 16, 20.")] = None,
+    walkers: Annotated[list[int] | None, typer.Option("--walkers", help="Repeatable; 4096, 1024, 16384.")] = None,
+    hidden: Annotated[list[int] | None, typer.Option("--hidden", help="Repeatable; 64, 32, 128.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
+    sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/F15.csv"),
+) -> None:
+    """Where an epoch's time goes and how it grows: the data of figure F15, about an hour; less with fewer sizes.
+
+    Sampling, local energy, gradient and the parts of the update are timed apart, with the operations of their matrix
+    products and the fraction of this machine's own rate that they reach. Particles, walkers and units a layer are
+    varied one at a time, from the first of each list.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.growth import growth
+    from repro.study.parts import bench_parts as run_bench
+    from repro.training.files import write_atomic
+
+    sizes = (particles or [4, 2, 6, 10, 16, 20], walkers or [4096, 1024, 16384], hidden or [64, 32, 128])
+    rows = run_bench(optimizer or [], *sizes, sweeps)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, rows.to_csv(index=False, float_format="%.6g").encode())
+    table = Table("optimizer", "A", "W", "H", "part", "seconds", "GFLOP", "% of rate", "GB")
+    for row in rows.to_dict("records"):
+        memory = float(row["peak_memory_gb"])
+        table.add_row(
+            *(str(row[name]) for name in ("optimizer", "particles", "walkers", "hidden", "part")),
+            f"{row['seconds']:.4f}",
+            f"{row['operations'] / 1e9:.2f}",
+            f"{100 * row['fraction_of_rate']:.0f}",
+            "" if math.isnan(memory) else f"{memory:.2f}",
+        )
+    Console().print(table)
+    exponents = Table("optimizer", "part", "with", "of", "exponent")
+    for row in growth(rows).to_dict("records"):
+        cells = (str(row[name]) for name in ("optimizer", "part", "with", "of"))
+        exponents.add_row(*cells, f"{row['exponent']:.2f} +- {row['error']:.2f}")
+    if exponents.row_count:
+        Console().print(exponents)
+
+
 @app.command()
 def doctor() -> None:
     """Say what this machine has, what is wrong with it, and how to mend it; exit code 1 if something is."""

@@ -150,18 +150,6 @@ def second_order(
         now = kronecker_factors(found.layers, centred=not printed, scale=4.0 if printed else 1.0)
         return moving_average(state.factors, now, state.epoch, config.factors.memory)
 
-    def model_of(found: Derivatives, local_energies: Array) -> Curvature:
-        if composition.model == "quasi-hessian":
-            # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
-            # Unclipped, single walkers can make the model so indefinite that runs diverge.
-            clipped = "clipping" not in deck
-            return quasi_hessian(found, clip_local_energies(local_energies) if clipped else local_energies)
-        if composition.model == "decision":
-            return decision_metric(found)
-        # The released quadratic model has E[D D^T] for the Fisher metric.
-        printed = "fisher" in deck
-        return fisher(found, centred=printed, scale=4.0 if printed else 1.0)
-
     def solve_minres(systems: tuple[_LayerSystem, ...], grads: Blocks, start: Blocks, damping: Array) -> _Direction:
         settings = config.minres
         assert settings is not None
@@ -197,7 +185,7 @@ def second_order(
         damping, previous, zero = state.damping, state.previous, jnp.zeros((), g[0].dtype)
         factors = averaged(state, found)
         spectra = tuple((spectrum(a), spectrum(s)) for a, s in factors)
-        model = model_of(found, local_energies)
+        model = quadratic_model(composition, config, found, local_energies)
         systems: tuple[_LayerSystem, ...] = ()
         if composition.metric is not None:
             metric = decision_metric(found) if composition.metric == "decision" else fisher(found)
@@ -285,6 +273,30 @@ def second_order(
         return state._replace(damping=damping), ratio
 
     return Optimizer(init, update, lambda state: state.report, Trial(due, judge))
+
+
+def quadratic_model(
+    composition: Composition, config: SecondOrderConfig, found: Derivatives, local_energies: Array
+) -> Curvature:
+    """M of the quadratic model that scales the step, in the protocol of the configuration.
+
+    Args:
+        composition: the row of the table.
+        config: its protocol.
+        found: derivatives at the walkers.
+        local_energies: unclipped, shape ``(W,)``.
+    """
+    deck = deck_points(config.protocol)
+    if composition.model == "quasi-hessian":
+        # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
+        # Unclipped, single walkers can make the model so indefinite that runs diverge.
+        clipped = "clipping" not in deck
+        return quasi_hessian(found, clip_local_energies(local_energies) if clipped else local_energies)
+    if composition.model == "decision":
+        return decision_metric(found)
+    # The released quadratic model has E[D D^T] for the Fisher metric.
+    printed = "fisher" in deck
+    return fisher(found, centred=printed, scale=4.0 if printed else 1.0)
 
 
 def _kronecker_direction(spectra: tuple[tuple[Spectrum, Spectrum], ...], grads: Blocks, gamma: Array) -> Blocks:

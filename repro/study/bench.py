@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,10 +20,11 @@ from repro.ansatz import TrialState
 from repro.chunks import resolve_walker_chunk
 from repro.config import OPTIMIZERS, SecondOrderConfig, optimizer_config
 from repro.curvature.blocks import partition
-from repro.errors import InputError, ReproError
+from repro.errors import InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
+from repro.study.isolated import measure_each
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.executor import executor_for
@@ -161,26 +160,12 @@ def bench_epoch(
     for count in particles:
         configure(particles=count, v0=-10.0, walkers=walkers, sweeps=sweeps)  # refuses bad sizes before the first wait
     cases = [(name, count) for count in particles for name in names]
-    rows, begin = [], time.monotonic()
-    for number, (name, count) in enumerate(cases, start=1):
-        arguments = json.dumps([name, count, walkers, sweeps, epochs])
-        done = subprocess.run(
-            [sys.executable, "-m", "repro.study.bench", arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ,
-        )
-        if done.returncode:
-            raise ReproError(f"{name}, A = {count}: {done.stderr.strip().splitlines()[-1:]}")
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        left = (time.monotonic() - begin) / number * (len(cases) - number)
-        print(
-            f"{number}/{len(cases)} {name}, A = {count}: {rows[-1]['seconds_per_epoch']:.3f} s an epoch, "
-            f"about {left / 60:.0f} min left",
-            file=sys.stderr,
-            flush=True,
-        )
+    rows = measure_each(
+        "repro.study.bench",
+        [(name, count, walkers, sweeps, epochs) for name, count in cases],
+        lambda name, count, *_: f"{name}, A = {count}",
+        lambda row: f"{row['seconds_per_epoch']:.3f} s an epoch",
+    )
     table = pd.DataFrame(rows)
     reference = table[table["optimizer"] == BASELINE].set_index("particles")["seconds_per_epoch"]
     table["dense_over_this"] = table["particles"].map(reference) / table["seconds_per_epoch"]

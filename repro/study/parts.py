@@ -1,0 +1,300 @@
+"""Where the time of an epoch goes: its parts, timed one by one, beside the machine's own matrix-product rate.
+
+One epoch is a walk, the local energies, the gradient, and an update; a second-order update is made of the derivatives
+of ln|psi| at the walkers, the direction (Kronecker factors, MINRES) and the quadratic model that scales it. Each part
+is a compiled program of its own here, so that the sum of the parts can be compared with the whole epoch, in which the
+compiler sees them together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pandas as pd
+from jax import Array
+
+from repro.chunks import resolve_walker_chunk
+from repro.config import OPTIMIZERS, RunConfig, SecondOrderConfig
+from repro.curvature.blocks import partition
+from repro.curvature.derivatives import Derivatives, derivatives
+from repro.curvature.structured import MixedDerivatives, Scores
+from repro.errors import InputError
+from repro.optimizers.presets import COMPOSITIONS
+from repro.optimizers.second_order import quadratic_model
+from repro.physics.local_energy import clip_local_energies
+from repro.sampling.metropolis import walk
+from repro.study.growth import PARTS, WHOLE
+from repro.study.isolated import measure_each
+from repro.study.operations import matrix_operations
+from repro.study.profiles import configure
+from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
+from repro.training.executor import executor_for
+from repro.training.run import Model, build_model, numerics
+from repro.training.state import TRAINING
+
+EPOCHS = 5
+"""Epochs in a row that are timed: the period of the released regulators."""
+LEAST_CALLS, LEAST_SECONDS, ENOUGH_SECONDS = 3, 0.5, 10.0
+RATE_SIZE = 3072
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured.
+
+    Attributes:
+        optimizer: its name.
+        particles: A.
+        walkers: W.
+        sweeps: of a walk.
+        hidden: H, units of a layer.
+    """
+
+    optimizer: str
+    particles: int
+    walkers: int
+    sweeps: int
+    hidden: int
+
+    def config(self) -> RunConfig:
+        """A run of this size.
+
+        Raises:
+            InputError: for a size out of bounds.
+        """
+        return configure(
+            particles=self.particles,
+            v0=-10.0,
+            optimizer=self.optimizer,
+            walkers=self.walkers,
+            sweeps=self.sweeps,
+            hidden=self.hidden,
+        )
+
+
+def seconds_of(program: Callable[..., Any], *arguments: Any) -> float:
+    """Median over calls of a program after a first one: three and half a second at least, unless they take long."""
+    jax.block_until_ready(program(*arguments))
+    seconds: list[float] = []
+    while sum(seconds) < LEAST_SECONDS or (len(seconds) < LEAST_CALLS and sum(seconds) < ENOUGH_SECONDS):
+        begin = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def product_rate() -> float:
+    """Operations per second of one large square matrix product in single precision, the best of several."""
+    matrix = jnp.ones((RATE_SIZE, RATE_SIZE), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    jax.block_until_ready(product(matrix))
+    best = math.inf
+    for _ in range(5):
+        begin = time.perf_counter()
+        jax.block_until_ready(product(matrix))
+        best = min(best, time.perf_counter() - begin)
+    return 2.0 * RATE_SIZE**3 / best
+
+
+def peak_memory_gb(device: jax.Device) -> float:
+    """Of the device where it counts that, else of this process."""
+    counted = device.memory_stats() or {}
+    if "peak_bytes_in_use" in counted:
+        return float(counted["peak_bytes_in_use"]) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A part: seconds and operations of one execution, and how many of those an epoch has on average."""
+
+    seconds: float
+    operations: float
+    times: float = 1.0
+
+
+def _second_order_parts(model: Model, config: SecondOrderConfig, state: Any, energies: Array) -> dict[str, _Timed]:
+    psi, chunk = model.wavefunction, model.walker_chunk
+    composition = COMPOSITIONS[config.name]
+    mixed = "decision" in (composition.metric, composition.model)
+    optimizer = next(phase.optimizer for phase in model.phases if phase.name == TRAINING)
+    params, x = state.params, state.chain.walkers
+    grads = energy_gradient(psi, params, x, clip_local_energies(energies), chunk)
+
+    def differentiate(params: Any, x: Array) -> Any:
+        found = derivatives(psi, params, x, chunk, mixed)
+        return found.layers, found.mixed.tangents if isinstance(found.mixed, MixedDerivatives) else None
+
+    def scale(params: Any, x: Array, energies: Array, layers: Any, tangents: Any, vectors: Any) -> Array:
+        slopes = MixedDerivatives(layers, tangents) if mixed else None
+        found = Derivatives(psi, params, x, chunk, partition(psi, params), Scores(layers), slopes, layers)
+        return quadratic_model(composition, config, found, energies).gram(vectors)
+
+    def update(opt_state: Any, grads: Any, params: Any, x: Array, energies: Array) -> Any:
+        return optimizer.update(grads, opt_state, params, walkers=x, local_energies=energies)[1]
+
+    stored = jax.block_until_ready(jax.jit(differentiate)(params, x))
+    blocks = partition(psi, params).split(grads)
+    compared = (params, x, energies, *stored, (blocks, blocks))
+    updated = jax.jit(update)
+
+    def period(opt_state: Any) -> Any:
+        for _ in range(EPOCHS):
+            opt_state = updated(opt_state, grads, params, x, energies)
+        return opt_state
+
+    # The greedy choice of gamma compares three candidates in one epoch of each interval.
+    trials = 1.0 if config.factors is None else (config.factors.interval + 2.0) / config.factors.interval
+    iterations = () if config.minres is None else (float(config.minres.iterations),)
+    repetitions = iterations if config.factors is None else (trials, *iterations)
+    parts = {
+        "derivatives": _Timed(
+            seconds_of(jax.jit(differentiate), params, x), matrix_operations(differentiate, params, x)
+        ),
+        "scaling": _Timed(seconds_of(jax.jit(scale), *compared), matrix_operations(scale, *compared), trials),
+    }
+    whole = _Timed(
+        seconds_of(period, state.opt_state) / EPOCHS,
+        matrix_operations(update, state.opt_state, grads, params, x, energies, repetitions=repetitions),
+    )
+    known = parts.values()
+    parts["direction"] = _Timed(
+        max(0.0, whole.seconds - sum(part.times * part.seconds for part in known)),
+        max(0.0, whole.operations - sum(part.times * part.operations for part in known)),
+    )
+    return parts
+
+
+def measure(size: Size) -> list[dict[str, Any]]:
+    """Times the whole epoch and its parts in this process.
+
+    Returns:
+        A row for each: what was measured, ``part``, ``seconds`` and ``operations`` of an epoch, ``rate``: the machine's
+        operations a second in matrix products; for the whole epoch ``compile_seconds`` and ``peak_memory_gb`` besides.
+    """
+    config = size.config()
+    jax.config.update("jax_enable_compilation_cache", False)
+    device = jax.devices()[0]
+    model = build_model(config, resolve_walker_chunk(config))
+    phase = next(phase for phase in model.phases if phase.name == TRAINING)
+    psi, chunk, system = model.wavefunction, model.walker_chunk, model.system
+    with numerics(config.dtype, device):
+        state = model.enter(phase, jax.jit(model.initial_state)())
+        # Timed before the parts: the peak of memory is to be the epoch's own.
+        begin = time.perf_counter()
+        epochs = chunk_of_epochs(phase.epoch, phase.stream, EPOCHS)
+        compiled = executor_for(size.walkers, device).compile(phase.name, epochs, state, model.seed, system)
+        compilation = time.perf_counter() - begin
+        state, _ = compiled(state, model.seed, system, jnp.int32(1))
+        count = jnp.int32(EPOCHS)
+        whole = seconds_of(lambda: compiled(state, model.seed, system, count)) / EPOCHS
+        memory = peak_memory_gb(device)
+
+        key, (params, _, chain, _) = jax.random.key(0), state
+
+        def sample(params: Any, chain: Any) -> Any:
+            return walk(density(psi, params), chain, key, size.sweeps)
+
+        def energies_of(params: Any, x: Array) -> Array:
+            return walker_energies(psi, params, x, system, chunk)
+
+        def differentiate(params: Any, x: Array, energies: Array) -> Any:
+            return energy_gradient(psi, params, x, clip_local_energies(energies), chunk)
+
+        x = chain.walkers
+        energies = jax.jit(energies_of)(params, x)
+        # An epoch whose step is judged has a second walk and a second round of local energies.
+        walks = 1.0
+        if isinstance(config.optimizer, SecondOrderConfig):
+            walks += 1.0 / config.optimizer.damping.interval
+        parts = {
+            "sampling": _Timed(
+                seconds_of(jax.jit(sample), params, chain), matrix_operations(sample, params, chain), walks
+            ),
+            "local energy": _Timed(
+                seconds_of(jax.jit(energies_of), params, x), matrix_operations(energies_of, params, x), walks
+            ),
+            "gradient": _Timed(
+                seconds_of(jax.jit(differentiate), params, x, energies),
+                matrix_operations(differentiate, params, x, energies),
+            ),
+        }
+        if isinstance(config.optimizer, SecondOrderConfig):
+            parts |= _second_order_parts(model, config.optimizer, state, energies)
+        rate = product_rate()
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    common = {
+        "optimizer": size.optimizer,
+        "particles": size.particles,
+        "walkers": size.walkers,
+        "sweeps": size.sweeps,
+        "hidden": size.hidden,
+        "parameters": weights,
+        "device": device.device_kind,
+        "rate": rate,
+    }
+    total = sum(part.times * part.operations for part in parts.values())
+    first = {"part": WHOLE, "seconds": whole, "operations": total}
+    rows = [common | first | {"compile_seconds": compilation, "peak_memory_gb": memory}]
+    for name in PARTS:
+        if part := parts.get(name):
+            own = {"part": name, "seconds": part.times * part.seconds, "operations": part.times * part.operations}
+            rows.append(common | own)
+    return rows
+
+
+def bench_parts(
+    optimizers: Sequence[str], particles: Sequence[int], walkers: Sequence[int], hidden: Sequence[int], sweeps: int
+) -> pd.DataFrame:
+    """The table of figure F15: every optimiser for each A, W and H, varied one at a time from the first of each list.
+
+    Args:
+        optimizers: names; all when empty.
+        particles: numbers of particles; with the first the others are varied.
+        walkers: numbers of walkers.
+        hidden: units of a layer.
+        sweeps: of a walk.
+
+    Returns:
+        The rows of :func:`measure` for all sizes, each measured in a process of its own.
+
+    Raises:
+        InputError: for an unknown optimiser or a size out of bounds.
+        ReproError: if a measurement fails.
+    """
+    for name in optimizers:
+        if name not in OPTIMIZERS:
+            raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+    sizes = [
+        *((count, walkers[0], hidden[0]) for count in particles),
+        *((particles[0], count, hidden[0]) for count in walkers[1:]),
+        *((particles[0], walkers[0], units) for units in hidden[1:]),
+    ]
+    cases = [
+        (name, count, chains, sweeps, units) for count, chains, units in sizes for name in optimizers or OPTIMIZERS
+    ]
+    for case in cases:
+        Size(*case).config()  # refuses bad sizes before the first wait
+    results = measure_each(
+        "repro.study.parts",
+        cases,
+        lambda name, count, chains, _, units: f"{name}, A = {count}, W = {chains}, H = {units}",
+        lambda rows: f"{rows[0]['seconds']:.3f} s an epoch",
+    )
+    table = pd.DataFrame([row for rows in results for row in rows])
+    table["fraction_of_rate"] = table["operations"] / table["seconds"] / table["rate"]
+    return table
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Size(*json.loads(sys.argv[1])))))

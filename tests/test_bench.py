@@ -1,0 +1,130 @@
+"""Benchmarks: operations counted against formulas, growth against made-up laws, and that the parts make up an epoch."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pandas as pd
+import pytest
+
+from repro.ansatz.wavefunction import slater_wavefunction
+from repro.errors import InputError, ReproError
+from repro.sampling.metropolis import initial_chain, walk
+from repro.study.growth import PARTS, WHOLE, growth
+from repro.study.isolated import measure_each
+from repro.study.operations import matrix_operations
+from repro.study.parts import Size, bench_parts, measure
+from repro.training.epoch import density
+
+M, N, K = 3, 5, 7
+
+
+def test_operations_of_products_and_loops():
+    a, b, square = jnp.ones((M, K)), jnp.ones((K, N)), jnp.ones((K, K))
+    once, step = 2.0 * M * N * K, 2.0 * M * K * K
+
+    def repeated(count, x):
+        return jax.lax.fori_loop(0, count, lambda _, y: y @ square, x)
+
+    assert matrix_operations(jnp.matmul, a, b) == once
+    assert matrix_operations(lambda x: jnp.tanh(x) + jnp.sum(x), a) == 0.0
+    assert matrix_operations(jax.vmap(jnp.matmul, (None, 0)), a, jnp.stack([b] * 4)) == 4.0 * once
+    assert matrix_operations(lambda x: repeated(6, x), a) == 6.0 * step
+    assert matrix_operations(jax.jit(repeated), 6, a, repetitions=(6,)) == 6.0 * step
+    cond = lambda flag, x: jax.lax.cond(flag, lambda y: y @ square, lambda y: y, x)  # noqa: E731
+    assert matrix_operations(cond, True, a) == step
+    # The gradient of sum(a b) in both: two products more.
+    assert matrix_operations(jax.grad(lambda x, y: jnp.sum(jnp.tanh(x @ y)), (0, 1)), a, b) == 3.0 * once
+
+
+def test_operations_in_nested_loops_whose_length_is_data():
+    square = jnp.eye(K)
+
+    def inner(count, x):
+        return jax.lax.fori_loop(0, count, lambda _, y: y @ square, x)
+
+    def outer(count, x):
+        return jax.lax.fori_loop(0, count, lambda n, y: inner(n, y), x)
+
+    def idle(count, x):
+        return jax.lax.fori_loop(0, count, lambda _, y: jnp.tanh(y), x) @ square
+
+    x = jnp.ones((M, K))
+    assert matrix_operations(outer, 4, x, repetitions=(4, 1.5)) == 6.0 * 2.0 * M * K * K
+    assert matrix_operations(idle, 4, x) == 2.0 * M * K * K
+    with pytest.raises(ValueError, match="repetitions"):
+        matrix_operations(outer, 4, x, repetitions=(4,))
+
+
+def test_operations_of_a_walk_are_those_of_its_densities():
+    psi = slater_wavefunction(3, hidden=8)
+    params, chain = psi.init(jax.random.key(0)), initial_chain(jax.random.key(1), 16, 3, "float32")
+    target = density(psi, params)
+    one = matrix_operations(target, chain.walkers)
+    # Per particle: each layer sees its own features and the mean of all, once a walker; then three orbitals.
+    assert one == 2.0 * 16 * (3 * (1 * 8 + 8 * 8 + 8 * 3) + 1 * 8 + 8 * 8)
+    assert matrix_operations(lambda c: walk(target, c, jax.random.key(2), 10), chain) == 11.0 * one
+
+
+def test_growth_finds_the_exponents_of_a_law():
+    sizes = [(a, 64, 8) for a in (4, 2, 6, 10)] + [(4, w, 8) for w in (128, 256)] + [(4, 64, h) for h in (16, 32)]
+    rows = [
+        {
+            "optimizer": "dgd",
+            "part": part,
+            "particles": a,
+            "walkers": w,
+            "hidden": h,
+            "parameters": h * h,
+            # Two particles break the law: they are left out.
+            "seconds": (7.0 if a == 2 else 1.0) * a**2 * w * h**power,
+            "peak_memory_gb": a**3.0 if part == WHOLE else float("nan"),
+        }
+        for a, w, h in sizes
+        for part, power in ((WHOLE, 1.0), ("direction", 3.0))
+    ]
+    found = growth(pd.DataFrame(rows)).set_index(["part", "with", "of"])["exponent"].to_dict()
+    assert found == pytest.approx(
+        {
+            (WHOLE, "A", "seconds"): 2.0,
+            (WHOLE, "W", "seconds"): 1.0,
+            (WHOLE, "parameters", "seconds"): 0.5,
+            ("direction", "A", "seconds"): 2.0,
+            ("direction", "W", "seconds"): 1.0,
+            ("direction", "parameters", "seconds"): 1.5,
+            (WHOLE, "A", "memory"): 3.0,
+            (WHOLE, "W", "memory"): 0.0,
+            (WHOLE, "parameters", "memory"): 0.0,
+        }
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "qn-mr-kfac", "dgd"])
+def test_the_parts_of_an_epoch(optimizer):
+    whole, *parts = measure(Size(optimizer, 2, 64, 5, 64))
+    assert whole["part"] == WHOLE
+    assert [row["part"] for row in parts] == list(PARTS[:3] if optimizer == "adam" else PARTS)
+    assert all(row["seconds"] >= 0.0 for row in parts)
+    assert whole["operations"] == pytest.approx(sum(row["operations"] for row in parts))
+    assert whole["compile_seconds"] > 0.0
+    assert whole["peak_memory_gb"] > 0.0
+    if optimizer == "dgd":
+        named = {row["part"]: row["operations"] for row in parts}
+        # Scaling pushes two vectors. MINRES pushes and pulls in each of 50 iterations and once to begin with; what is
+        # beyond that forms the small blocks, whose matrices then take the place of the pushes.
+        push = named["scaling"] / 2.0
+        assert 95.0 * push < named["direction"] < 115.0 * push
+
+
+def test_a_benchmark_says_what_it_cannot_measure():
+    for arguments, told in [
+        ((["newton"], [2], [64], [8], 5), "unknown"),
+        (([], [0], [64], [8], 5), "particles = 0"),
+        (([], [2], [1], [8], 5), "walkers = 1"),
+        (([], [2], [64], [8], 0), "sweeps = 0"),
+        (([], [2], [64], [8, 0], 5), "hidden = 0"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            bench_parts(*arguments)
+    with pytest.raises(ReproError, match=r"case 1: .*missing"):
+        list(measure_each("repro.study.parts", [(1,)], lambda n: f"case {n}", str))
