@@ -28,6 +28,7 @@ help: ## this text
 	  'GRID=file JOBS=2' 'what `make sweep` runs, and how many runs at a time' \
 	  'LOCK=cuda' 'set up for an NVIDIA GPU instead of the CPU' \
 	  'LOCK=dmrg' 'set up with block2 as well, for `repro reference --method dmrg`' \
+	  'LOCK=peers' 'set up with folx and NetKet as well, for `repro bench peers`' \
 	  'PYTHON=python3.12' 'the interpreter to set up with, 3.11 or later'
 
 # The stamp depends on the lock and on the build's own description: a second call installs nothing.
@@ -72,6 +73,8 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min,
 	  --group dev --extra cuda pyproject.toml --output-file requirements/cuda.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --group dev --extra dmrg pyproject.toml --output-file requirements/dmrg.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --group dev --extra peers pyproject.toml --output-file requirements/peers.lock
 
 clean: ## remove the environment and everything made; the stored runs stay
 	rm -rf $(VENV) output report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

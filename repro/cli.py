@@ -655,6 +655,35 @@ def bench_parts(
         Console().print(exponents)
 
 
+@bench.command("peers")
+def bench_peers(
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2, 4 and 6.")] = None,
+    walkers: Annotated[int, typer.Option("--walkers", help="Walkers, the same for all.")] = 4096,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/peers.csv"),
+) -> None:
+    """The same work by folx and NetKet on the same ansatz: Laplacians and natural-gradient steps, about 10 minutes.
+
+    Needs one of them: `make setup LOCK=peers`. Each is timed in a process of its own.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.peers import bench_peers as run_bench
+    from repro.training.files import write_atomic
+
+    rows = run_bench(particles or [2, 4, 6], walkers)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, rows.to_csv(index=False, float_format="%.6g").encode())
+    table = Table("task", "code", "A", "seconds", "GB", "over ours")
+    for row in rows.to_dict("records"):
+        cells = (str(row[name]) for name in ("task", "code", "particles"))
+        table.add_row(*cells, f"{row['seconds']:.4f}", f"{row['peak_memory_gb']:.2f}", f"{row['over_ours']:.2f}")
+    Console().print(table)
+
+
 @app.command()
 def doctor() -> None:
     """Say what this machine has, what is wrong with it, and how to mend it; exit code 1 if something is."""

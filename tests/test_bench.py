@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 import pytest
 
 from repro.ansatz.wavefunction import slater_wavefunction
 from repro.errors import InputError, ReproError
 from repro.sampling.metropolis import initial_chain, walk
+from repro.study import peers
 from repro.study.growth import PARTS, WHOLE, growth
 from repro.study.isolated import measure_each
 from repro.study.operations import matrix_operations
@@ -128,3 +130,36 @@ def test_a_benchmark_says_what_it_cannot_measure():
             bench_parts(*arguments)
     with pytest.raises(ReproError, match=r"case 1: .*missing"):
         list(measure_each("repro.study.parts", [(1,)], lambda n: f"case {n}", str))
+
+
+@pytest.mark.parametrize("code", peers.TASKS["laplacian"])
+def test_all_laplacians_are_the_same(x64, code):
+    if peers.installed(code) is None:
+        pytest.skip(f"{code} is not installed: make setup LOCK=peers")
+    psi = slater_wavefunction(3, hidden=8, dtype="float64")
+    params, x = psi.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 3), "float64")
+    found = peers.LAPLACIANS[code](psi, params, x)
+    np.testing.assert_allclose(found, psi.laplacian_ratio(params, x), rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of other packages are theirs
+@pytest.mark.parametrize(("task", "code"), [(task, code) for task, codes in peers.TASKS.items() for code in codes])
+def test_the_work_of_a_peer_is_measured(task, code):
+    if peers.installed(code) is None:
+        pytest.skip(f"{code} is not installed: make setup LOCK=peers")
+    row = peers.measure(task, code, 2, 16)
+    assert row["seconds"] > 0.0
+    assert row["code"].startswith(code)
+
+
+def test_without_peers_there_is_nothing_to_compare(monkeypatch):
+    def absent(package):
+        raise peers.PackageNotFoundError(package)
+
+    monkeypatch.setattr(peers, "version", absent)
+    assert peers.installed(peers.OURS) == peers.OURS
+    assert peers.installed("netket, SR") is None
+    with pytest.raises(InputError, match="LOCK=peers"):
+        peers.bench_peers([2], 64)
+    with pytest.raises(InputError, match="walkers = 1"):
+        peers.bench_peers([2], 1)
