@@ -82,9 +82,16 @@ class Size:
         )
 
 
-def seconds_of(program: Callable[..., Any], *arguments: Any) -> float:
-    """Median over calls of a program after a first one: three and half a second at least, unless they take long."""
-    jax.block_until_ready(program(*arguments))
+def seconds_of(program: Callable[..., Any], *arguments: Any, warm: bool = False) -> float:
+    """Median over calls of a program: three and half a second at least, unless they take long.
+
+    Args:
+        program: what is timed.
+        arguments: of it.
+        warm: it has been called before; otherwise a first call is not counted.
+    """
+    if not warm:
+        jax.block_until_ready(program(*arguments))
     seconds: list[float] = []
     while sum(seconds) < LEAST_SECONDS or (len(seconds) < LEAST_CALLS and sum(seconds) < ENOUGH_SECONDS):
         begin = time.perf_counter()
@@ -195,9 +202,9 @@ def measure(size: Size) -> list[dict[str, Any]]:
         epochs = chunk_of_epochs(phase.epoch, phase.stream, EPOCHS)
         compiled = executor_for(size.walkers, device).compile(phase.name, epochs, state, model.seed, system)
         compilation = time.perf_counter() - begin
-        state, _ = compiled(state, model.seed, system, jnp.int32(1))
+        state, _ = jax.block_until_ready(compiled(state, model.seed, system, jnp.int32(1)))
         count = jnp.int32(EPOCHS)
-        whole = seconds_of(lambda: compiled(state, model.seed, system, count)) / EPOCHS
+        whole = seconds_of(lambda: compiled(state, model.seed, system, count), warm=True) / EPOCHS
         memory = peak_memory_gb(device)
 
         key, (params, _, chain, _) = jax.random.key(0), state
