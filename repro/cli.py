@@ -587,7 +587,7 @@ def bench_epoch(
     from rich.console import Console
     from rich.table import Table
 
-    from repro.study.bench import bench_epoch as run_bench
+    from repro.study.benchmarks.epoch import bench_epoch as run_bench
     from repro.training.files import write_atomic
 
     rows = run_bench(optimizer or [], particles or [2, 4, 6], walkers, sweeps, epochs, baseline)
@@ -628,8 +628,8 @@ def bench_parts(
     from rich.console import Console
     from rich.table import Table
 
-    from repro.study.growth import growth
-    from repro.study.parts import bench_parts as run_bench
+    from repro.study.benchmarks.growth import growth
+    from repro.study.benchmarks.parts import bench_parts as run_bench
     from repro.training.files import write_atomic
 
     sizes = (particles or [4, 2, 6, 10, 16, 20], walkers or [4096, 1024, 16384], hidden or [64, 32, 128])
@@ -671,7 +671,7 @@ def bench_peers(
     from rich.console import Console
     from rich.table import Table
 
-    from repro.study.peers import bench_peers as run_bench
+    from repro.study.benchmarks.peers import bench_peers as run_bench
     from repro.training.files import write_atomic
 
     rows = run_bench(particles or [2, 4, 6], walkers)

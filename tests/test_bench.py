@@ -11,11 +11,11 @@ import pytest
 from repro.ansatz.wavefunction import slater_wavefunction
 from repro.errors import InputError, ReproError
 from repro.sampling.metropolis import initial_chain, walk
-from repro.study import peers
-from repro.study.growth import PARTS, WHOLE, growth
-from repro.study.isolated import measure_each
-from repro.study.operations import matrix_operations
-from repro.study.parts import Size, bench_parts, measure
+from repro.study.benchmarks import peers
+from repro.study.benchmarks.growth import PARTS, WHOLE, growth
+from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.operations import matrix_operations
+from repro.study.benchmarks.parts import Size, bench_parts, measure
 from repro.training.epoch import density
 
 M, N, K = 3, 5, 7
@@ -129,7 +129,7 @@ def test_a_benchmark_says_what_it_cannot_measure():
         with pytest.raises(InputError, match=told):
             bench_parts(*arguments)
     with pytest.raises(ReproError, match=r"case 1: .*missing"):
-        list(measure_each("repro.study.parts", [(1,)], lambda n: f"case {n}", str))
+        list(measure_each("repro.study.benchmarks.parts", [(1,)], lambda n: f"case {n}", str))
 
 
 @pytest.mark.parametrize("code", peers.TASKS["laplacian"])

@@ -14,7 +14,7 @@ from repro.optimizers import dgd
 from repro.physics.hamiltonian import System
 from repro.references import known_energy
 from repro.sampling import initial_chain
-from repro.study.bench import bench_epoch, dense_dgd
+from repro.study.benchmarks.epoch import bench_epoch, dense_dgd
 from repro.training.epoch import training_epoch
 from repro.training.state import TrainState
 

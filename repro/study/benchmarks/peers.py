@@ -25,18 +25,17 @@ import pandas as pd
 from jax import Array
 
 from repro.ansatz import Wavefunction
-from repro.chunks import map_walkers, resolve_walker_chunk
+from repro.chunks import map_walkers
 from repro.errors import InputError
 from repro.optimizers import Optimizer
 from repro.physics.hamiltonian import System, potential_energy
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
-from repro.study.isolated import measure_each
-from repro.study.parts import EPOCHS, peak_memory_gb, seconds_of
+from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, seconds_of
 from repro.study.profiles import configure
 from repro.training.epoch import density, energy_gradient, walker_energies
-from repro.training.run import build_model, numerics
-from repro.training.state import TRAINING
+from repro.training.run import numerics
 
 OURS = "this package"
 NESTED = "nested derivatives"
@@ -161,13 +160,9 @@ def measure(task: str, code: str, particles: int, walkers: int) -> dict[str, Any
         ``peak_memory_gb``.
     """
     config = configure(particles=particles, v0=-10.0, optimizer="ngd", walkers=walkers)
-    jax.config.update("jax_enable_compilation_cache", False)
-    device = jax.devices()[0]
-    model = build_model(config, resolve_walker_chunk(config))
-    phase = next(phase for phase in model.phases if phase.name == TRAINING)
+    model, phase, state, device = prepare(config)
     psi, chunk, system = model.wavefunction, model.walker_chunk, model.system
     with numerics(config.dtype, device):
-        state = model.enter(phase, jax.jit(model.initial_state)())
         params = state.params
         target = density(psi, params)
         x = jax.jit(lambda chain: walk(target, chain, jax.random.key(0), BURN_IN_SWEEPS)[0])(state.chain).walkers
@@ -211,7 +206,7 @@ def bench_peers(particles: Sequence[int], walkers: int) -> pd.DataFrame:
     os.environ.setdefault("NETKET_ENABLE_X64", "0")
     cases = [(task, code, count, walkers) for count in particles for task, code in codes if installed(code)]
     results = measure_each(
-        "repro.study.peers",
+        "repro.study.benchmarks.peers",
         cases,
         lambda task, code, count, _: f"{task}, {code}, A = {count}",
         lambda row: f"{row['seconds']:.4f} s",

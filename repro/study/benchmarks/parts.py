@@ -9,12 +9,9 @@ compiler sees them together.
 from __future__ import annotations
 
 import json
-import math
-import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +20,6 @@ import jax.numpy as jnp
 import pandas as pd
 from jax import Array
 
-from repro.chunks import resolve_walker_chunk
 from repro.config import OPTIMIZERS, RunConfig, SecondOrderConfig
 from repro.curvature.blocks import partition
 from repro.curvature.derivatives import Derivatives, derivatives
@@ -33,19 +29,15 @@ from repro.optimizers.presets import COMPOSITIONS
 from repro.optimizers.second_order import quadratic_model
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
-from repro.study.growth import PARTS, WHOLE
-from repro.study.isolated import measure_each
-from repro.study.operations import matrix_operations
+from repro.study.benchmarks.growth import PARTS, WHOLE
+from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.operations import matrix_operations
+from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
 from repro.training.executor import executor_for
-from repro.training.run import Model, build_model, numerics
+from repro.training.run import Model, numerics
 from repro.training.state import TRAINING
-
-EPOCHS = 5
-"""Epochs in a row that are timed: the period of the released regulators."""
-LEAST_CALLS, LEAST_SECONDS, ENOUGH_SECONDS = 3, 0.5, 10.0
-RATE_SIZE = 3072
 
 
 @dataclass(frozen=True)
@@ -80,45 +72,6 @@ class Size:
             sweeps=self.sweeps,
             hidden=self.hidden,
         )
-
-
-def seconds_of(program: Callable[..., Any], *arguments: Any, warm: bool = False) -> float:
-    """Median over calls of a program: three and half a second at least, unless they take long.
-
-    Args:
-        program: what is timed.
-        arguments: of it.
-        warm: it has been called before; otherwise a first call is not counted.
-    """
-    if not warm:
-        jax.block_until_ready(program(*arguments))
-    seconds: list[float] = []
-    while sum(seconds) < LEAST_SECONDS or (len(seconds) < LEAST_CALLS and sum(seconds) < ENOUGH_SECONDS):
-        begin = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
-
-
-def product_rate() -> float:
-    """Operations per second of one large square matrix product in single precision, the best of several."""
-    matrix = jnp.ones((RATE_SIZE, RATE_SIZE), jnp.float32)
-    product = jax.jit(lambda a: a @ a)
-    jax.block_until_ready(product(matrix))
-    best = math.inf
-    for _ in range(5):
-        begin = time.perf_counter()
-        jax.block_until_ready(product(matrix))
-        best = min(best, time.perf_counter() - begin)
-    return 2.0 * RATE_SIZE**3 / best
-
-
-def peak_memory_gb(device: jax.Device) -> float:
-    """Of the device where it counts that, else of this process."""
-    counted = device.memory_stats() or {}
-    if "peak_bytes_in_use" in counted:
-        return float(counted["peak_bytes_in_use"]) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 @dataclass(frozen=True)
@@ -190,13 +143,9 @@ def measure(size: Size) -> list[dict[str, Any]]:
         operations a second in matrix products; for the whole epoch ``compile_seconds`` and ``peak_memory_gb`` besides.
     """
     config = size.config()
-    jax.config.update("jax_enable_compilation_cache", False)
-    device = jax.devices()[0]
-    model = build_model(config, resolve_walker_chunk(config))
-    phase = next(phase for phase in model.phases if phase.name == TRAINING)
+    model, phase, state, device = prepare(config)
     psi, chunk, system = model.wavefunction, model.walker_chunk, model.system
     with numerics(config.dtype, device):
-        state = model.enter(phase, jax.jit(model.initial_state)())
         # Timed before the parts: the peak of memory is to be the epoch's own.
         begin = time.perf_counter()
         epochs = chunk_of_epochs(phase.epoch, phase.stream, EPOCHS)
@@ -293,7 +242,7 @@ def bench_parts(
     for case in cases:
         Size(*case).config()  # refuses bad sizes before the first wait
     results = measure_each(
-        "repro.study.parts",
+        "repro.study.benchmarks.parts",
         cases,
         lambda name, count, chains, _, units: f"{name}, A = {count}, W = {chains}, H = {units}",
         lambda rows: f"{rows[0]['seconds']:.3f} s an epoch",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -17,19 +16,17 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import TrialState
-from repro.chunks import resolve_walker_chunk
 from repro.config import OPTIMIZERS, SecondOrderConfig, optimizer_config
 from repro.curvature.blocks import partition
 from repro.errors import InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
-from repro.study.isolated import measure_each
+from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.stopwatch import peak_memory_gb, prepare
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.executor import executor_for
-from repro.training.run import build_model
-from repro.training.state import TRAINING
 
 BASELINE = "dgd, dense"
 BLOCKS = 5
@@ -102,17 +99,14 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     """
     name = "dgd" if optimizer == BASELINE else optimizer
     config = configure(particles=particles, v0=-10.0, optimizer=name, walkers=walkers, sweeps=sweeps)
-    jax.config.update("jax_enable_compilation_cache", False)
-    model = build_model(config, resolve_walker_chunk(config))
-    phase = next(phase for phase in model.phases if phase.name == TRAINING)
+    model, phase, state, device = prepare(config)
     psi = model.wavefunction
     chosen = dense_dgd(psi) if optimizer == BASELINE else build_optimizer(config.optimizer, psi, model.walker_chunk)
     epoch = training_epoch(psi, chosen, sweeps, model.walker_chunk)
-    state = model.enter(phase, jax.jit(model.initial_state)())
     count = max(1, epochs // 5) if optimizer == BASELINE else epochs
     begin = time.perf_counter()
     chunk = chunk_of_epochs(epoch, phase.stream, count)
-    executor = executor_for(walkers, jax.devices()[0])
+    executor = executor_for(walkers, device)
     compiled = executor.compile(phase.name, chunk, state, model.seed, model.system)
     compilation = time.perf_counter() - begin
     state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(1)))
@@ -130,7 +124,7 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
         "seconds_per_epoch": statistics.median(seconds),
         "fastest_seconds_per_epoch": min(seconds),
         "compile_seconds": compilation,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_memory_gb": peak_memory_gb(device),
     }
 
 
@@ -161,7 +155,7 @@ def bench_epoch(
         configure(particles=count, v0=-10.0, walkers=walkers, sweeps=sweeps)  # refuses bad sizes before the first wait
     cases = [(name, count) for count in particles for name in names]
     rows = measure_each(
-        "repro.study.bench",
+        "repro.study.benchmarks.epoch",
         [(name, count, walkers, sweeps, epochs) for name, count in cases],
         lambda name, count, *_: f"{name}, A = {count}",
         lambda row: f"{row['seconds_per_epoch']:.3f} s an epoch",
