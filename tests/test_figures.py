@@ -18,8 +18,8 @@ from conftest import ROOT, repro
 
 from repro.errors import InputError, ReproError
 from repro.study import figures
-from repro.study.convergence import converged, fluctuation, steadier, summary
-from repro.study.curves import log_binned, settled
+from repro.study.convergence import converged, fluctuation, summary
+from repro.study.curves import log_binned
 from repro.study.panels import block_median
 from repro.study.profiles import configure
 from repro.study.store import Run, RunSource, find_run, load_run
@@ -273,24 +273,6 @@ def test_fluctuation_and_summary_by_hand():
     assert summary([ended(energies + [2.0] * 40)], 2.0).iloc[0]["within_1_percent_at"] == 101
 
 
-def test_who_is_steadier_by_hand():
-    table = pd.DataFrame(
-        {
-            "walkers": [8, 8, 8, 8],
-            "optimizer": ["ngd", "dgd", "ngd", "dgd"],
-            "seed": [0, 0, 1, 1],
-            "fluctuation": [0.5, 0.01, math.inf, 0.02],
-            "converged": [False, True, False, True],
-        }
-    )
-    (line,) = steadier(table, "ngd", "dgd")
-    assert line == (
-        "8 walkers: dgd fluctuates less in 2 of 2 seeds (ngd: 50.00%, diverged, 0 of 2 converged; "
-        "dgd: 1.00%, 2.00%, 2 of 2 converged)"
-    )
-    assert steadier(table, "ngd", "kfac") == []
-
-
 def test_block_medians_by_hand():
     curve = pd.DataFrame({"epoch": [1, 2, 3, 4, 5], "energy": [1.0, 5.0, 3.0, 7.0, 9.0]})
     blocks = block_median(curve, "energy", 3)
@@ -342,11 +324,3 @@ def test_log_bins_by_hand():
     assert list(binned["median"]) == [1.0, 6.0, 55.5]
     assert (binned["low"] <= binned["median"]).all()
     assert (binned["high"] >= binned["median"]).all()
-
-
-@pytest.mark.parametrize(
-    ("medians", "expected"),
-    [([3, 2, 1], 30.0), ([0.5, 2, 1], 30.0), ([1, 1, 1], 10.0), ([1, 1, 2], np.inf), ([3, 1, 0.5], 20.0)],
-)
-def test_settling_is_for_good(medians, expected):
-    assert settled(pd.DataFrame({"epoch": [10, 20, 30], "median": medians}), 1.0) == expected

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.config import OPTIMIZERS, RunConfig, SystemConfig, optimizer_config
+from repro.config import OPTIMIZERS, PARTS_OF, RunConfig, SystemConfig, optimizer_config
 from repro.curvature.metric import decision_metric, fisher
 from repro.optimizers import second_order
 from repro.references import known_energy
@@ -51,7 +51,7 @@ def golden_config(optimizer: str, seed: int = 0) -> RunConfig:
     options: dict[str, float] = {"damping": 1000.0 if optimizer.startswith("qn") else 100.0}
     if optimizer == "adam":
         options = {"learning_rate": 1e-3}
-    elif "kfac" not in optimizer or "mr" in optimizer:
+    elif "minres" in PARTS_OF[optimizer]:
         options["minres_iterations"] = 6
     return configure(
         particles=2,

@@ -109,30 +109,3 @@ def summary(runs: list[Run], exact: float) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def steadier(table: pd.DataFrame, first: str, second: str) -> list[str]:
-    """For each number of walkers: in how many seeds the second optimiser fluctuates less than the first.
-
-    Args:
-        table: from :func:`summary`.
-        first: an optimiser's name.
-        second: another's.
-
-    Returns:
-        One sentence for each number of walkers at which both were run.
-    """
-    lines = []
-    for walkers, rows in table.groupby("walkers"):
-        fluctuations = rows.pivot_table(index="seed", columns="optimizer", values="fluctuation", dropna=False)
-        if not {first, second} <= set(fluctuations):
-            continue
-        pairs = fluctuations[[first, second]].dropna()
-        fewer = int((pairs[first] > pairs[second]).sum())
-        told = "; ".join(
-            f"{name}: {', '.join('diverged' if math.isinf(value) else f'{value:.2%}' for value in pairs[name])}, "
-            f"{int(rows.loc[rows['optimizer'] == name, 'converged'].sum())} of {len(pairs)} converged"
-            for name in (first, second)
-        )
-        lines.append(f"{walkers} walkers: {second} fluctuates less in {fewer} of {len(pairs)} seeds ({told})")
-    return lines

@@ -31,20 +31,3 @@ def log_binned(epochs: pd.Series, values: pd.Series, per_decade: int = 12) -> pd
             "count": binned.size(),
         }
     ).reset_index(drop=True)
-
-
-def settled(binned: pd.DataFrame, level: float, column: str = "epoch") -> float:
-    """Where the binned median falls below ``level`` for good.
-
-    Args:
-        binned: as from :func:`log_binned`.
-        level: the target.
-        column: what to tell it in, such as "epoch" or "seconds".
-
-    Returns:
-        The value of ``column`` in the first bin from which every median is at most ``level``; infinity if the last is
-        not.
-    """
-    above = np.flatnonzero(binned["median"].to_numpy() > level)
-    first = 0 if above.size == 0 else int(above[-1]) + 1
-    return float(binned[column].iloc[first]) if first < len(binned) else float("inf")

@@ -14,9 +14,9 @@ from rich.text import Text
 from repro.console import duration
 from repro.study.claims import load_claims
 from repro.study.sweep import Job, summary, time_left
-from repro.study.verdicts import Verdict
+from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict
 
-VERDICT_STYLES = {"reproduced": "green", "not reproduced": "red", "undecided": "yellow"}
+VERDICT_STYLES = {REPRODUCED: "green", NOT_REPRODUCED: "red", UNDECIDED: "yellow"}
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:

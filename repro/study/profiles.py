@@ -50,7 +50,7 @@ def profile_named(name: str) -> Profile:
     return PROFILES[name]
 
 
-def choose(value: Value | None, default: Value) -> Value:
+def _choose(value: Value | None, default: Value) -> Value:
     """The value, or the default where there is none."""
     return default if value is None else value
 
@@ -86,11 +86,11 @@ def configure(
     return RunConfig(
         system=SystemConfig(particles, v0, sigma0),
         ansatz=AnsatzConfig(layers, hidden, determinants),
-        sampling=SamplingConfig(choose(walkers, size.walkers), choose(sweeps, size.sweeps)),
-        pretraining=PretrainingConfig(choose(pretrain_epochs, size.pretrain_epochs)),
+        sampling=SamplingConfig(_choose(walkers, size.walkers), _choose(sweeps, size.sweeps)),
+        pretraining=PretrainingConfig(_choose(pretrain_epochs, size.pretrain_epochs)),
         optimizer=optimizer_config(optimizer, **optimizer_options),
-        evaluation=EvaluationConfig(choose(evaluation_batches, size.evaluation_batches)),
-        epochs=choose(epochs, size.epochs),
+        evaluation=EvaluationConfig(_choose(evaluation_batches, size.evaluation_batches)),
+        epochs=_choose(epochs, size.epochs),
         seed=seed,
         dtype=dtype,
     )
