@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.ansatz import slater_wavefunction
-from repro.ansatz.determinant import inverse, log_sum_determinants, slogdet
+from repro.ansatz.determinant import inverse, log_sum_determinants, slogdet, sum_laplacian_ratio
 from repro.ansatz.jet import position_jet
 from repro.ansatz.layers import EquivariantLayer
 from repro.physics.local_energy import log_laplacian_ratio
@@ -75,7 +75,9 @@ def test_initial_parameters_are_uniform_in_their_bounds():
     np.testing.assert_allclose(params["ansatz/orbitals"]["envelope"], math.sqrt(0.5), rtol=1e-6)
 
 
-@given(size=st.integers(1, 7), determinants=st.integers(1, 3), scale=st.floats(-20, 20), seed=st.integers(0, 2**31 - 1))
+@given(
+    size=st.integers(1, 11), determinants=st.integers(1, 3), scale=st.floats(-20, 20), seed=st.integers(0, 2**31 - 1)
+)
 @settings(max_examples=40, deadline=None)
 def test_sum_of_determinants_against_numpy(size, determinants, scale, seed):
     with jax.enable_x64(True):
@@ -87,7 +89,7 @@ def test_sum_of_determinants_against_numpy(size, determinants, scale, seed):
         np.testing.assert_allclose(np.asarray(sign) * np.exp(log), expected, rtol=1e-8, atol=1e-9 * largest.max())
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
 def test_inverse_and_derivatives_of_determinants(x64, size):
     random = np.random.default_rng(size)
     matrix, direction = (jnp.asarray(random.normal(size=(size, size, 3))) for _ in range(2))
@@ -106,6 +108,19 @@ def test_inverse_and_derivatives_of_determinants(x64, size):
     left, middle, right = by_numpy_log(-step), by_numpy_log(0.0), by_numpy_log(step)
     np.testing.assert_allclose(slope, (right - left) / (2 * step), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(bend, (right - 2 * middle + left) / step**2, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_large_matrices_are_treated_as_small_ones(x64, monkeypatch, size):
+    """What is written out for few particles and what is not for many give the same, Laplacian included."""
+    random = np.random.default_rng(size)
+    matrices, laplacian = (jnp.asarray(random.normal(size=(size, size, 2, 4))) for _ in range(2))
+    jacobian = jnp.asarray(random.normal(size=(3, size, size, 2, 4)))
+    small = slogdet(matrices), sum_laplacian_ratio(matrices, jacobian, laplacian)
+    monkeypatch.setattr("repro.ansatz.determinant.WRITTEN_OUT", 0)
+    large = slogdet(matrices), sum_laplacian_ratio(matrices, jacobian, laplacian)
+    for one, other in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 def brute_force_ratios(wavefunction, params, x):
