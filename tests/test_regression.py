@@ -197,7 +197,9 @@ def test_tier_c_stored_runs(path):
         return
     result = run.result
     assert result["energy"] > exact - 5 * result["energy_error"]
-    if run.config.optimizer.name == "adam" and run.config.epochs >= 10000 and abs(run.config.system.v0) <= 10:
+    # With two particles Adam arrives; with more it does not always, which F10 and T02 show.
+    arrives = run.config.system.particles == 2 and abs(run.config.system.v0) <= 10
+    if run.config.optimizer.name == "adam" and run.config.epochs >= 10000 and arrives:
         assert result["energy"] < exact + 5 * result["energy_error"] + 0.005 * abs(exact)
     # Of the study's DGD; variants that the ledger compares it with may fare worse.
     if run.config.optimizer == optimizer_config("dgd") and run.config.system == SystemConfig(2, -10.0):
