@@ -614,9 +614,9 @@ def bench_parts(
     hidden: Annotated[list[int] | None, typer.Option("--hidden", help="Repeatable; 64, 32, 128.")] = None,
     optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
     sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
-    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/F15.csv"),
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/parts.csv"),
 ) -> None:
-    """Where an epoch's time goes and how it grows: the data of figure F15, about an hour; less with fewer sizes.
+    """Where an epoch's time goes and how it grows, about an hour; less with fewer sizes or optimisers.
 
     Sampling, local energy, gradient and the parts of the update are timed apart, with the operations of their matrix
     products and the fraction of this machine's own rate that they reach. Particles, walkers and units a layer are

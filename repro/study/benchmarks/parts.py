@@ -3,7 +3,7 @@
 One epoch is a walk, the local energies, the gradient, and an update; a second-order update is made of the derivatives
 of ln|psi| at the walkers, the direction (Kronecker factors, MINRES) and the quadratic model that scales it. Each part
 is a compiled program of its own here, so that the sum of the parts can be compared with the whole epoch, in which the
-compiler sees them together.
+compiler sees them together. The direction alone has no program: it is what is left of the update.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def measure(size: Size) -> list[dict[str, Any]]:
 def bench_parts(
     optimizers: Sequence[str], particles: Sequence[int], walkers: Sequence[int], hidden: Sequence[int], sweeps: int
 ) -> pd.DataFrame:
-    """The table of figure F15: every optimiser for each A, W and H, varied one at a time from the first of each list.
+    """Every optimiser for each A, W and H, varied one at a time from the first of each list.
 
     Args:
         optimizers: names; all when empty.
