@@ -614,7 +614,10 @@ def bench_parts(
     hidden: Annotated[list[int] | None, typer.Option("--hidden", help="Repeatable; 64, 32, 128.")] = None,
     optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
     sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
-    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/parts.csv"),
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each measurement.")] = Path(
+        "output/parts.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
 ) -> None:
     """Where an epoch's time goes and how it grows, about an hour; less with fewer sizes or optimisers.
 
@@ -630,12 +633,9 @@ def bench_parts(
 
     from repro.study.benchmarks.growth import growth
     from repro.study.benchmarks.parts import bench_parts as run_bench
-    from repro.training.files import write_atomic
 
     sizes = (particles or [4, 2, 6, 10, 16, 20], walkers or [4096, 1024, 16384], hidden or [64, 32, 128])
-    rows = run_bench(optimizer or [], *sizes, sweeps)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, rows.to_csv(index=False, float_format="%.6g").encode())
+    rows = run_bench(optimizer or [], *sizes, sweeps, out, resume)
     table = Table("optimizer", "A", "W", "H", "part", "seconds", "GFLOP", "% of rate", "GB")
     for row in rows.to_dict("records"):
         memory = float(row["peak_memory_gb"])

@@ -118,7 +118,31 @@ def test_the_parts_of_an_epoch(optimizer):
         assert 95.0 * push < named["direction"] < 115.0 * push
 
 
-def test_a_benchmark_says_what_it_cannot_measure():
+def test_a_benchmark_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    out, asked = tmp_path / "new" / "parts.csv", []
+
+    def measured(module, cases, label, outcome):
+        for case in cases:
+            asked.append(case)
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            own = dict(zip(("optimizer", "particles", "walkers", "sweeps", "hidden"), case, strict=True))
+            yield [own | {"part": WHOLE, "seconds": 0.5, "operations": 3.0, "rate": 12.0}]
+
+    monkeypatch.setattr("repro.study.benchmarks.parts.measure_each", measured)
+    arguments = (["adam", "dgd"], [2, 3], [64], [8], 5, out)
+    with pytest.raises(InputError, match="nothing to go on with"):
+        bench_parts(*arguments, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        bench_parts(*arguments)
+    assert len(pd.read_csv(out)) == 2
+    table = bench_parts(*arguments, resume=True)
+    assert asked[2:] == [("adam", 3, 64, 5, 8), ("adam", 3, 64, 5, 8), ("dgd", 3, 64, 5, 8)]
+    pd.testing.assert_frame_equal(pd.read_csv(out), table, check_dtype=False)
+    assert list(table["fraction_of_rate"]) == [0.5] * 4
+
+
+def test_a_benchmark_says_what_it_cannot_measure(tmp_path):
     for arguments, told in [
         ((["newton"], [2], [64], [8], 5), "unknown"),
         (([], [0], [64], [8], 5), "particles = 0"),
@@ -127,7 +151,7 @@ def test_a_benchmark_says_what_it_cannot_measure():
         (([], [2], [64], [8, 0], 5), "hidden = 0"),
     ]:
         with pytest.raises(InputError, match=told):
-            bench_parts(*arguments)
+            bench_parts(*arguments, tmp_path / "parts.csv")
     with pytest.raises(ReproError, match=r"case 1: .*missing"):
         list(measure_each("repro.study.benchmarks.parts", [(1,)], lambda n: f"case {n}", str))
 

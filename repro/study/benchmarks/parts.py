@@ -12,7 +12,8 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -36,6 +37,7 @@ from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, pr
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
 from repro.training.executor import executor_for
+from repro.training.files import write_atomic
 from repro.training.run import Model, numerics
 from repro.training.state import TRAINING
 
@@ -210,7 +212,13 @@ def measure(size: Size) -> list[dict[str, Any]]:
 
 
 def bench_parts(
-    optimizers: Sequence[str], particles: Sequence[int], walkers: Sequence[int], hidden: Sequence[int], sweeps: int
+    optimizers: Sequence[str],
+    particles: Sequence[int],
+    walkers: Sequence[int],
+    hidden: Sequence[int],
+    sweeps: int,
+    out: Path,
+    resume: bool = False,
 ) -> pd.DataFrame:
     """Every optimiser for each A, W and H, varied one at a time from the first of each list.
 
@@ -220,12 +228,15 @@ def bench_parts(
         walkers: numbers of walkers.
         hidden: units of a layer.
         sweeps: of a walk.
+        out: where the table is written, anew after each measurement.
+        resume: keep what ``out`` holds, and measure the rest.
 
     Returns:
-        The rows of :func:`measure` for all sizes, each measured in a process of its own.
+        The rows of :func:`measure` for all sizes, each measured in a process of its own, with the fraction of the
+        machine's rate that they reach.
 
     Raises:
-        InputError: for an unknown optimiser or a size out of bounds.
+        InputError: for an unknown optimiser, a size out of bounds, or nothing to go on with.
         ReproError: if a measurement fails.
     """
     for name in optimizers:
@@ -236,19 +247,27 @@ def bench_parts(
         *((particles[0], count, hidden[0]) for count in walkers[1:]),
         *((particles[0], walkers[0], units) for units in hidden[1:]),
     ]
-    cases = [
-        (name, count, chains, sweeps, units) for count, chains, units in sizes for name in optimizers or OPTIMIZERS
-    ]
+    names = optimizers or OPTIMIZERS
+    cases = [(name, count, chains, sweeps, units) for count, chains, units in sizes for name in names]
     for case in cases:
         Size(*case).config()  # refuses bad sizes before the first wait
+    if resume and not out.exists():
+        raise InputError(f"{out}: not there, so there is nothing to go on with; leave --resume out")
+    table = pd.read_csv(out) if resume else pd.DataFrame()
+    if resume:
+        measured = set(table[[field.name for field in fields(Size)]].itertuples(index=False, name=None))
+        cases = [case for case in cases if case not in measured]
+    out.parent.mkdir(parents=True, exist_ok=True)
     results = measure_each(
         "repro.study.benchmarks.parts",
         cases,
         lambda name, count, chains, _, units: f"{name}, A = {count}, W = {chains}, H = {units}",
         lambda rows: f"{rows[0]['seconds']:.3f} s an epoch",
     )
-    table = pd.DataFrame([row for rows in results for row in rows])
-    table["fraction_of_rate"] = table["operations"] / table["seconds"] / table["rate"]
+    for rows in results:
+        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+        table["fraction_of_rate"] = table["operations"] / table["seconds"] / table["rate"]
+        write_atomic(out, table.to_csv(index=False, float_format="%.6g").encode())
     return table
 
 
