@@ -588,11 +588,10 @@ def bench_epoch(
     from rich.table import Table
 
     from repro.study.benchmarks.epoch import bench_epoch as run_bench
-    from repro.training.files import write_atomic
+    from repro.study.benchmarks.isolated import write_table
 
     rows = run_bench(optimizer or [], particles or [2, 4, 6], walkers, sweeps, epochs, baseline)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, rows.to_csv(index=False, float_format="%.6g").encode())
+    write_table(rows, out)
     table = Table("optimizer", "A", "s/epoch", "compile s", "peak GB", "dense / this")
     for row in rows.to_dict("records"):
         ratio = float(row["dense_over_this"])
@@ -671,12 +670,11 @@ def bench_peers(
     from rich.console import Console
     from rich.table import Table
 
+    from repro.study.benchmarks.isolated import write_table
     from repro.study.benchmarks.peers import bench_peers as run_bench
-    from repro.training.files import write_atomic
 
     rows = run_bench(particles or [2, 4, 6], walkers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, rows.to_csv(index=False, float_format="%.6g").encode())
+    write_table(rows, out)
     table = Table("task", "code", "A", "seconds", "GB", "over ours")
     for row in rows.to_dict("records"):
         cells = (str(row[name]) for name in ("task", "code", "particles"))

@@ -57,6 +57,11 @@ class Composition(NamedTuple):
     metric: Literal["fisher", "decision"] | None
     model: Literal["fisher", "quasi-hessian", "decision"]
 
+    @property
+    def mixed(self) -> bool:
+        """Whether mixed derivatives are needed."""
+        return "decision" in (self.metric, self.model)
+
 
 class SecondOrderState(NamedTuple):
     """Carried from epoch to epoch.
@@ -179,8 +184,7 @@ def second_order(
         if params is None:
             raise ValueError("update(grads, state, params, ...): the parameters are needed")
         chunk = walker_chunk or walkers.shape[0]
-        decision = "decision" in (composition.metric, composition.model)
-        found = derivatives(psi, params, walkers, chunk, mixed=decision)
+        found = derivatives(psi, params, walkers, chunk, composition.mixed)
         g = found.parts.split(grads)
         damping, previous, zero = state.damping, state.previous, jnp.zeros((), g[0].dtype)
         factors = averaged(state, found)

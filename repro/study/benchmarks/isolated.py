@@ -7,9 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from repro.errors import ReproError
+from repro.training.files import write_atomic
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes measurements as CSV, with six digits; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, table.to_csv(index=False, float_format="%.6g").encode())
 
 
 def measure_each(

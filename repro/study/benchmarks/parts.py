@@ -26,20 +26,20 @@ from repro.curvature.blocks import partition
 from repro.curvature.derivatives import Derivatives, derivatives
 from repro.curvature.structured import MixedDerivatives, Scores
 from repro.errors import InputError
+from repro.optimizers import Optimizer
 from repro.optimizers.presets import COMPOSITIONS
 from repro.optimizers.second_order import quadratic_model
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
 from repro.study.benchmarks.growth import PARTS, WHOLE
-from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.isolated import measure_each, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
 from repro.training.executor import executor_for
-from repro.training.files import write_atomic
 from repro.training.run import Model, numerics
-from repro.training.state import TRAINING
+from repro.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -85,20 +85,20 @@ class _Timed:
     times: float = 1.0
 
 
-def _second_order_parts(model: Model, config: SecondOrderConfig, state: Any, energies: Array) -> dict[str, _Timed]:
+def _second_order_parts(
+    model: Model, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, energies: Array
+) -> dict[str, _Timed]:
     psi, chunk = model.wavefunction, model.walker_chunk
     composition = COMPOSITIONS[config.name]
-    mixed = "decision" in (composition.metric, composition.model)
-    optimizer = next(phase.optimizer for phase in model.phases if phase.name == TRAINING)
     params, x = state.params, state.chain.walkers
     grads = energy_gradient(psi, params, x, clip_local_energies(energies), chunk)
 
     def differentiate(params: Any, x: Array) -> Any:
-        found = derivatives(psi, params, x, chunk, mixed)
+        found = derivatives(psi, params, x, chunk, composition.mixed)
         return found.layers, found.mixed.tangents if isinstance(found.mixed, MixedDerivatives) else None
 
     def scale(params: Any, x: Array, energies: Array, layers: Any, tangents: Any, vectors: Any) -> Array:
-        slopes = MixedDerivatives(layers, tangents) if mixed else None
+        slopes = MixedDerivatives(layers, tangents) if composition.mixed else None
         found = Derivatives(psi, params, x, chunk, partition(psi, params), Scores(layers), slopes, layers)
         return quadratic_model(composition, config, found, energies).gram(vectors)
 
@@ -188,7 +188,7 @@ def measure(size: Size) -> list[dict[str, Any]]:
             ),
         }
         if isinstance(config.optimizer, SecondOrderConfig):
-            parts |= _second_order_parts(model, config.optimizer, state, energies)
+            parts |= _second_order_parts(model, phase.optimizer, config.optimizer, state, energies)
         rate = product_rate()
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     common = {
@@ -239,9 +239,6 @@ def bench_parts(
         InputError: for an unknown optimiser, a size out of bounds, or nothing to go on with.
         ReproError: if a measurement fails.
     """
-    for name in optimizers:
-        if name not in OPTIMIZERS:
-            raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
     sizes = [
         *((count, walkers[0], hidden[0]) for count in particles),
         *((particles[0], count, hidden[0]) for count in walkers[1:]),
@@ -250,14 +247,13 @@ def bench_parts(
     names = optimizers or OPTIMIZERS
     cases = [(name, count, chains, sweeps, units) for count, chains, units in sizes for name in names]
     for case in cases:
-        Size(*case).config()  # refuses bad sizes before the first wait
+        Size(*case).config()  # refuses unknown optimisers and bad sizes before the first wait
     if resume and not out.exists():
         raise InputError(f"{out}: not there, so there is nothing to go on with; leave --resume out")
     table = pd.read_csv(out) if resume else pd.DataFrame()
     if resume:
         measured = set(table[[field.name for field in fields(Size)]].itertuples(index=False, name=None))
         cases = [case for case in cases if case not in measured]
-    out.parent.mkdir(parents=True, exist_ok=True)
     results = measure_each(
         "repro.study.benchmarks.parts",
         cases,
@@ -267,7 +263,7 @@ def bench_parts(
     for rows in results:
         table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
         table["fraction_of_rate"] = table["operations"] / table["seconds"] / table["rate"]
-        write_atomic(out, table.to_csv(index=False, float_format="%.6g").encode())
+        write_table(table, out)
     return table
 
 
