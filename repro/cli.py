@@ -63,7 +63,7 @@ def train(
     v0: V0,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
     optimizer: Annotated[
-        str, typer.Option("--optimizer", help="adam, kfac, qn-kfac, qn-mr-kfac, ngd or dgd.")
+        str, typer.Option("--optimizer", help="adam, kfac, qn-kfac, qn-mr-kfac, ngd, dgd; or proximal-dgd.")
     ] = "adam",
     sigma0: Sigma0 = 0.5,
     profile: Annotated[
@@ -146,6 +146,14 @@ def train(
     start: Annotated[
         str | None, typer.Option("--start", help="anti-aligned (the study's) or aligned: the sign of that start.")
     ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--without",
+            help="proximal-dgd only: parts to leave out, of momentum, coupling, information, limit, rejection and "
+            "adaptation, separated by commas.",
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
     device: Device = None,
     walker_chunk: Annotated[
@@ -206,6 +214,7 @@ def train(
         preconditioner_power=preconditioner_power,
         start_decay=start_decay,
         start=start,
+        without=without,
         dtype=dtype,
     )
     from repro.runtime import configure_jax

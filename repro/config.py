@@ -22,6 +22,11 @@ PROTOCOL_POINTS = ("fisher", "factors", "residual", "ratio", "energies", "clippi
 """Where the printed algorithm and the released implementation differ: the Fisher metric in the quadratic model, the
 Kronecker factors, MINRES' first residual, how a step is judged, the energies it is judged by, and the local energies in
 the quasi-Hessian."""
+BEYOND = ("proximal-dgd",)
+"""Optimisers that the study does not have."""
+PROXIMAL_PARTS = ("momentum", "coupling", "information", "limit", "rejection", "adaptation")
+"""What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
+damping, leaving the identity; the longest step; the rejection of steps; the adaptation of the damping."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
@@ -306,6 +311,38 @@ PARTS_OF: dict[str, tuple[str, ...]] = {
 }
 """Which regulators, besides the damping, each second-order optimiser has."""
 
+
+@dataclass(frozen=True)
+class ProximalConfig:
+    """Proximal decisional gradient descent, which has no number to tune.
+
+    Attributes:
+        name: "proximal-dgd".
+        without: parts of :data:`PROXIMAL_PARTS` that are left out, in their order and separated by commas.
+    """
+
+    name: str = "proximal-dgd"
+    without: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in BEYOND:
+            raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join((*OPTIMIZERS, *BEYOND))}")
+        if not isinstance(self.without, str):
+            raise InputError(f"without = {self.without!r}: must be a text")
+        listed = self.without.split(",") if self.without else []
+        # One spelling for each set, so that one ablation has one content hash.
+        if listed != [part for part in PROXIMAL_PARTS if part in listed]:
+            raise InputError(
+                f"without = {self.without!r}: must be parts in this order, separated by commas: "
+                f"{', '.join(PROXIMAL_PARTS)}"
+            )
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The parts that are left out."""
+        return frozenset(self.without.split(",")) - {""}
+
+
 _OPTIMIZER_PARTS: dict[str, type] = {
     "damping": DampingConfig,
     "factors": FactorsConfig,
@@ -336,30 +373,33 @@ OPTIMIZER_OPTIONS: dict[str, tuple[str, str]] = {
 }
 """The regulators as flat options: name -> (part, attribute)."""
 
-OptimizerConfig = AdamConfig | SecondOrderConfig
+OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig
 
 
 def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     """The configuration of an optimiser from flat options; those that are None keep the study's values.
 
     Args:
-        name: one of :data:`OPTIMIZERS`.
-        options: ``learning_rate`` for Adam; ``protocol`` and the names in :data:`OPTIMIZER_OPTIONS` for the others.
+        name: one of :data:`OPTIMIZERS` or :data:`BEYOND`.
+        options: ``learning_rate`` for Adam; ``without`` for proximal-dgd; ``protocol`` and the names in
+            :data:`OPTIMIZER_OPTIONS` for the others.
 
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
     """
-    if name not in OPTIMIZERS:
-        raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+    if name not in (*OPTIMIZERS, *BEYOND):
+        raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join((*OPTIMIZERS, *BEYOND))}")
     given = {option: value for option, value in options.items() if value is not None}
-    parts = ("damping", *PARTS_OF[name]) if name != "adam" else ()
-    own = ("learning_rate",) if name == "adam" else ("protocol",)
+    parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()
+    own = {"adam": ("learning_rate",), "proximal-dgd": ("without",)}.get(name, ("protocol",))
     allowed = (*own, *(option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in parts))
     for option, value in given.items():
         if option not in allowed:
             raise InputError(f"{option} = {value!r}: has no effect on {name}, which takes {', '.join(allowed)}")
     if name == "adam":
         return AdamConfig(**given)
+    if name in BEYOND:
+        return ProximalConfig(name, **given)
     values: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for option, (part, attribute) in OPTIMIZER_OPTIONS.items():
         if option in given:
@@ -480,6 +520,8 @@ _PARTS: dict[str, type] = {
 
 
 def _build_optimizer(data: object) -> OptimizerConfig:
+    if isinstance(data, dict) and data.get("name") in BEYOND:
+        return _build(ProximalConfig, data, "optimizer.")
     if not isinstance(data, dict) or data.get("name") not in PARTS_OF:
         return _build(AdamConfig, data, "optimizer.")
     parts = {

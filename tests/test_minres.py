@@ -152,6 +152,21 @@ def test_residual_is_the_true_one_and_falls():
         last = float(found.residual)
 
 
+def test_a_reduction_of_the_residual_ends_the_iteration():
+    """At the first iterate that reaches it, whatever the other tolerance says; that iterate is the one without it."""
+    matrix, b = operator("definite"), vector(1)
+
+    def solved(**options):
+        return minres(lambda v: matrix @ v, b, tolerance=0.0, **options)
+
+    found = solved(iterations=300, reduction=1e-3)
+    count = int(found.iterations)
+    assert 2 < count < 25
+    assert float(found.residual) <= 1e-3 < float(solved(iterations=count - 1).residual)
+    np.testing.assert_array_equal(found.x, solved(iterations=count).x)
+    np.testing.assert_allclose(np.linalg.norm(b - matrix @ found.x) / np.linalg.norm(b), found.residual, rtol=1e-6)
+
+
 def test_shapes_vmap_and_bad_input():
     """Any shape of vector; many systems at once stop each at its own time."""
     matrices = jnp.stack([jnp.asarray(operator("definite", seed)) for seed in range(3)])

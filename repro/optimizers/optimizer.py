@@ -33,13 +33,15 @@ class Optimizer(NamedTuple):
         update: ``(grads, state, params, *, walkers, local_energies) -> (updates, state)`` with walkers ``(W, A)`` and
             their unclipped local energies ``(W,)``; ``optax.apply_updates`` adds the updates to the parameters.
         report: what to write down of the last update.
-        trial: how steps are judged, or None if they are not.
+        trial: how steps are judged by a further walk, or None if they are not.
+        further: names in the report that the study's optimisers do not have: further columns of the curve.
     """
 
     init: Callable[[Any], Any]
     update: Callable[..., tuple[Any, Any]]
     report: Report
     trial: Trial | None = None
+    further: tuple[str, ...] = ()
 
 
 def from_optax(transformation: optax.GradientTransformation) -> Optimizer:

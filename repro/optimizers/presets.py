@@ -9,8 +9,9 @@ import optax
 from jax import Array
 
 from repro.ansatz.trial import TrialState, trial_state
-from repro.config import AdamConfig, OptimizerConfig, SecondOrderConfig, optimizer_config
+from repro.config import AdamConfig, OptimizerConfig, ProximalConfig, SecondOrderConfig, optimizer_config
 from repro.optimizers.optimizer import Optimizer, from_optax
+from repro.optimizers.proximal import proximal
 from repro.optimizers.second_order import Composition, second_order
 
 COMPOSITIONS = {
@@ -36,6 +37,8 @@ def build_optimizer(config: OptimizerConfig, psi: TrialState, walker_chunk: int 
     """
     if isinstance(config, AdamConfig):
         return from_optax(optax.adam(config.learning_rate))
+    if isinstance(config, ProximalConfig):
+        return proximal(psi, config, walker_chunk)
     return second_order(psi, COMPOSITIONS[config.name], config, walker_chunk)
 
 
@@ -84,3 +87,18 @@ def qn_kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any)
 def qn_mr_kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """QN-KFAC with its direction corrected by MINRES on the exact Fisher metric; arguments as :func:`kfac`."""
     return _preset("qn-mr-kfac", psi, walker_chunk, options)
+
+
+def proximal_dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, without: str = "") -> Optimizer:
+    """Proximal decisional gradient descent, which has no number to tune; see :mod:`repro.optimizers.proximal`.
+
+    Args:
+        psi: as for :func:`dgd`.
+        walker_chunk: as for :func:`dgd`.
+        without: parts that an ablation leaves out, see ``repro.config.PROXIMAL_PARTS``.
+
+    Raises:
+        InputError: for a part that does not exist.
+    """
+    config = ProximalConfig(without=without)
+    return build_optimizer(config, trial_state(psi) if callable(psi) else psi, walker_chunk)

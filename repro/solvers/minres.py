@@ -69,6 +69,7 @@ def minres(
     preconditioner: Callable[[Array], Array] | None = None,
     iterations: int,
     tolerance: float = 1e-8,
+    reduction: float = 0.0,
     shifted_start: bool = True,
 ) -> MinresResult:
     """Solves (M + shift) x = b for symmetric M.
@@ -82,6 +83,7 @@ def minres(
         iterations: the most that are done, at least 1.
         tolerance: stop when |r| <= tolerance |M| |x|, or when |M r| <= tolerance |M| |r| (b outside of the range of a
             singular M), with the norms as estimated on the way.
+        reduction: stop, besides, when |r| <= reduction |r_0| in the norm of the preconditioner.
         shifted_start: True takes the residual of the system, r_0 = b - (M + shift) x0. False leaves the shift out, r_0
             = b - M x0, and so returns the solution of (M + shift)(x - x0) = b - M x0, which minimises
             1/2 x^T M x - b^T x + shift/2 |x - x0|^2 where M + shift is positive.
@@ -136,6 +138,7 @@ def minres(
         stop = (
             (phibar <= tolerance * norm * size)
             | (root <= tolerance * norm)
+            | (phibar <= reduction * beta1)
             | (norm * size * eps >= beta1)
             | (gamma_max >= 0.1 / eps * gamma_min)
             | (squared <= (10.0 * eps * beta1) ** 2 * (state.iterations == 0))

@@ -16,6 +16,7 @@ KEYS = (
     *(name for name, kind in inspect.signature(configure).parameters.items() if kind.kind is kind.KEYWORD_ONLY),
     "protocol",
     "learning_rate",
+    "without",
     *OPTIMIZER_OPTIONS,
 )
 """What a ``[[runs]]`` table may hold: the options of ``repro train``, with underscores."""

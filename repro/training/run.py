@@ -136,7 +136,7 @@ def build_model(config: RunConfig, walker_chunk: int) -> Model:
         wavefunction,
         (
             Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, before),
-            Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, during),
+            Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, (*during, *optimizer.further)),
         ),
     )
 

@@ -1,0 +1,252 @@
+"""Proximal decisional gradient descent: an implicit step in decision geometry, held by the Fisher metric.
+
+With g the gradient, G the decision metric, F the Fisher metric, and x0 what is left of the previous update, a step is
+the minimum of
+
+    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),        eta = tr F / W,
+
+with lambda = c sigma, sigma the spread of the local energies and c found along the way; ``docs/proximal.md`` derives
+it. Differs from the study's decisional gradient descent in that
+1. the momentum is inside of the problem and points downhill (of G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys.
+   516, 113351 (2024), who have it for the Fisher metric alone), instead of a start for MINRES;
+2. layers are coupled in the direction, too, which is then the step: nothing is left to scale;
+3. the damping weighs a change of the state, not of its parameters, and vanishes with the spread of the local energies;
+4. a step is judged in its own epoch by the paired change of the energy on the same walkers, with its error
+   (:mod:`repro.optimizers.paired`): rejected if the energy rises beyond it, while the walkers are kept;
+5. MINRES ends by its residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from repro.ansatz.trial import Blocks, TrialState
+from repro.chunks import map_walkers
+from repro.config import ProximalConfig
+from repro.curvature.blocks import partition
+from repro.curvature.derivatives import derivatives
+from repro.curvature.metric import GramMetric, decision_metric, fisher
+from repro.optimizers.optimizer import Optimizer
+from repro.optimizers.paired import PairedChange, paired_change
+from repro.parallel import mean, walkers_of_all
+from repro.physics.local_energy import clip_local_energies
+from repro.solvers.minres import minres
+
+MOMENTUM = 0.95
+"""zeta: x0 = zeta delta_prev."""
+ITERATIONS = 100
+"""The most of MINRES."""
+REDUCTION = 1e-3
+"""Of MINRES' residual, at which it ends."""
+PRECONDITIONER_POWER = 0.75
+REACH = 1.0
+"""The longest step, d^T F d: the variance of the weights that carry the walkers from one state to the next."""
+LEAST_OVERLAP = 0.5
+"""A step that leaves fewer walkers in effect cannot be judged by them."""
+SIGNIFICANT = 2.0
+"""Standard errors by which a rejected step raises the energy."""
+POOR, GOOD = 0.25, 0.75
+"""Ratios of actual to predicted change beyond which the damping is raised or lowered (Levenberg, Marquardt)."""
+CHANGE = 2.0
+"""What the damping is multiplied with, or divided by, after a step; its square after a rejected one."""
+ATTEMPTS = 8
+
+
+class ProximalState(NamedTuple):
+    """Carried from epoch to epoch.
+
+    Attributes:
+        caution: c of the next step.
+        previous: the previous update, by layer blocks.
+        report: scalars of the last update.
+    """
+
+    caution: Array
+    previous: Blocks
+    report: dict[str, Array]
+
+
+class Attempt(NamedTuple):
+    """A step that was tried, as one vector.
+
+    Attributes:
+        update: the step.
+        predicted: change of the energy by the model without damping.
+        measured: the change on the same walkers.
+        accepted: whether the step may be made.
+        limited: whether it was cut to :data:`REACH`.
+        residual: of MINRES, relative to the first.
+        iterations: of MINRES.
+    """
+
+    update: Array
+    predicted: Array
+    measured: PairedChange
+    accepted: Array
+    limited: Array
+    residual: Array
+    iterations: Array
+
+
+REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", "attempts", "overlap")
+
+
+def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None = None) -> Optimizer:
+    """The optimiser for a state.
+
+    Args:
+        psi: the state.
+        config: which of its parts are left out.
+        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+    """
+    without = config.left_out
+
+    def init(params: Any) -> ProximalState:
+        blocks = partition(psi, params).split(params)
+        zero = jnp.zeros((), blocks[0].dtype)
+        previous = jax.tree.map(jnp.zeros_like, blocks)
+        return ProximalState(zero + 1.0, previous, dict.fromkeys(REPORTED, zero))
+
+    def update(
+        grads: Any, state: ProximalState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
+    ) -> tuple[Any, ProximalState]:
+        if params is None:
+            raise ValueError("update(grads, state, params, ...): the parameters are needed")
+        chunk = walker_chunk or walkers.shape[0]
+        found = derivatives(psi, params, walkers, chunk, mixed=True)
+        g, restore = ravel_pytree(found.parts.split(grads))
+        model = _Quadratic(decision_metric(found), restore, "coupling" not in without)
+        information = _Quadratic(fisher(found), restore, "coupling" not in without)
+        regulator = _Regulator(information, walkers_of_all(walkers.shape[0]), "information" in without)
+        previous = ravel_pytree(state.previous)[0]
+        kinetic = _kinetic(psi, params, walkers, chunk)
+        log_psi = psi.log_psi(params, walkers)
+        before = clip_local_energies(local_energies)
+        # Not less than rounding, or the damping of an exact eigenstate would vanish.
+        least = jnp.finfo(before.dtype).eps * jnp.maximum(1.0, jnp.abs(mean(before)))
+        spread = jnp.maximum(jnp.sqrt(mean((before - mean(before)) ** 2)), least)
+
+        def measure(step: Array) -> PairedChange:
+            moved = jax.tree.map(jnp.add, params, found.parts.join(restore(step)))
+            # The potential is the same: the walkers do not move.
+            after = clip_local_energies(local_energies - kinetic + _kinetic(psi, moved, walkers, chunk))
+            return paired_change(2.0 * (psi.log_psi(moved, walkers) - log_psi), before, after)
+
+        def attempt(caution: Array, start: Array) -> Attempt:
+            damping = caution * spread
+            scale = (model.diagonal + damping * regulator.diagonal) ** PRECONDITIONER_POWER
+            solved = minres(
+                lambda v: model(v) + damping * regulator(v),
+                -g - model(start),
+                preconditioner=lambda v: v / scale,
+                iterations=ITERATIONS,
+                tolerance=0.0,
+                reduction=REDUCTION,
+            )
+            step = start + solved.x
+            length = step @ regulator.information(step)
+            factor = jnp.where(length > REACH, jnp.sqrt(REACH / length), 1.0)
+            if "limit" in without:
+                factor = jnp.ones_like(factor)
+            step = factor * step
+            predicted = g @ step + 0.5 * step @ model(step)
+            measured = measure(step)
+            accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured)
+            return Attempt(
+                step, predicted, measured, accepted, factor < 1.0, solved.residual, solved.iterations.astype(g.dtype)
+            )
+
+        start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * previous
+        caution, made, tried = first_accepted(attempt, state.caution, start)
+        step = jnp.where(tried.accepted, tried.update, 0.0)
+        following = caution if "adaptation" in without else adapted(caution, tried)
+        report = {
+            "lambda": caution * spread,
+            "rho": tried.measured.change / tried.predicted,
+            "minres_residual": tried.residual,
+            "minres_iterations": tried.iterations,
+            "attempts": made.astype(g.dtype),
+            "overlap": tried.measured.overlap,
+        }
+        return found.parts.join(restore(step)), ProximalState(following, restore(step), report)
+
+    return Optimizer(init, update, lambda state: state.report, further=("attempts", "overlap"))
+
+
+def acceptable(measured: PairedChange) -> Array:
+    """Whether a step may be made: finite, close enough to be judged, and not uphill beyond its error."""
+    usable = jnp.isfinite(measured.change) & (measured.overlap > LEAST_OVERLAP)
+    return usable & (measured.change <= SIGNIFICANT * measured.error)
+
+
+def first_accepted(
+    attempt: Callable[[Array, Array], Attempt], caution: Array, start: Array
+) -> tuple[Array, Array, Attempt]:
+    """Steps until one is accepted: first without what the past suggests, then with ever more damping.
+
+    Args:
+        attempt: ``(caution, start) -> `` a step.
+        caution: c.
+        start: x0.
+
+    Returns:
+        The caution and the number of the last attempt, and that attempt, accepted or not.
+    """
+
+    def another(carry: tuple[Array, Array, Attempt]) -> tuple[Array, Array, Attempt]:
+        caution, made, _ = carry
+        caution = jnp.where(made > 1, CHANGE**2 * caution, caution)
+        return caution, made + 1, attempt(caution, jnp.where(made > 0, 0.0, start))
+
+    # Nothing tried is a rejected attempt: what is in the loop is compiled once.
+    shapes = jax.eval_shape(attempt, caution, start)
+    nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    begin = (caution, jnp.zeros((), jnp.int32), nothing)
+    return jax.lax.while_loop(lambda carry: ~carry[2].accepted & (carry[1] < ATTEMPTS), another, begin)
+
+
+def adapted(caution: Array, tried: Attempt) -> Array:
+    """The next c: raised where the model does not hold so far, lowered where it does.
+
+    Nothing changes where the error of the paired change leaves that open.
+    """
+    change, error = tried.measured.change, tried.measured.error
+    poor = change - error > POOR * tried.predicted
+    good = (change + error < GOOD * tried.predicted) & ~tried.limited
+    judged = tried.accepted & (tried.predicted < 0)
+    return jnp.where(judged & poor, CHANGE * caution, jnp.where(judged & good, caution / CHANGE, caution))
+
+
+class _Quadratic:
+    """A metric on flat vectors, with or without what couples different layers."""
+
+    def __init__(self, metric: GramMetric, restore: Any, coupled: bool) -> None:
+        self._product = metric.matvec if coupled else metric.block_diagonal
+        self._restore = restore
+        self.diagonal = ravel_pytree(tuple(metric.diagonal(index) for index in range(metric.jacobian.blocks)))[0]
+
+    def __call__(self, v: Array) -> Array:
+        return ravel_pytree(self._product(self._restore(v)))[0]
+
+
+class _Regulator:
+    """F + eta with eta = tr F / W, below which W walkers do not resolve the eigenvalues of F; or eta alone."""
+
+    def __init__(self, information: _Quadratic, walkers: int, plain: bool) -> None:
+        self.information, self._plain = information, plain
+        self._floor = jnp.sum(information.diagonal) / walkers
+        self.diagonal = jnp.where(plain, 0.0, information.diagonal) + self._floor
+
+    def __call__(self, v: Array) -> Array:
+        return self._floor * v if self._plain else self.information(v) + self._floor * v
+
+
+def _kinetic(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
+    """Kinetic part of the local energies."""
+    return map_walkers(lambda x: -0.5 * psi.laplacian_ratio(params, x), walkers, chunk)

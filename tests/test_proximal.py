@@ -1,0 +1,333 @@
+"""Proximal decisional gradient descent: its step against dense algebra, its judgement against brute force."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cache
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import random_state, single_walker_derivatives
+from jax.flatten_util import ravel_pytree
+
+from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_config
+from repro.errors import InputError
+from repro.optimizers import build_optimizer, proximal_dgd
+from repro.optimizers import proximal as module
+from repro.optimizers.paired import ROUNDING, PairedChange, paired_change
+from repro.optimizers.proximal import ATTEMPTS, CHANGE, MOMENTUM, REACH, Attempt, acceptable, adapted, first_accepted
+from repro.physics.hamiltonian import System
+from repro.physics.local_energy import clip_local_energies
+from repro.sampling import initial_chain
+from repro.study.profiles import configure
+from repro.training.curve import CURVE_COLUMNS
+from repro.training.epoch import chunk_of_epochs, energy_gradient, training_epoch, walker_energies
+from repro.training.state import TRAINING_STREAM, TrainState
+
+WALKERS = 64
+SYSTEM = System(-3.0, 0.5)
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@cache
+def situation():
+    """A state, its walkers, local energies and gradient."""
+    psi, params = random_state(2, hidden=4)
+    x = jax.random.normal(jax.random.key(10), (WALKERS, 2))
+    energies = walker_energies(psi, params, x, SYSTEM, WALKERS)
+    return psi, params, x, energies, energy_gradient(psi, params, x, clip_local_energies(energies), WALKERS)
+
+
+def dense_metrics(coupled=True):
+    """Decision and Fisher metric as matrices, and the gradient as a vector."""
+    psi, params, x, _, grads = situation()
+    blocks = psi.structure.split(params)
+    scores, mixed, *_ = single_walker_derivatives(psi, params, SYSTEM)(ravel_pytree(blocks)[0], x)
+    centred = scores - scores.mean(0)
+    decision = np.einsum("wka,wkb->ab", mixed, mixed) / WALKERS
+    fisher = 4.0 * np.asarray(centred.T @ centred) / WALKERS
+    if not coupled:
+        owner = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
+        decision, fisher = (np.where(owner[:, None] == owner, one, 0.0) for one in (decision, fisher))
+    return decision, fisher, np.asarray(ravel_pytree(psi.structure.split(grads))[0])
+
+
+def flat(updates):
+    return np.asarray(ravel_pytree(situation()[0].structure.split(updates))[0])
+
+
+@cache
+def compiled(without, changes):
+    """State -> (update, state), with the numbers of the module that were changed."""
+    psi, params, x, energies, grads = situation()
+    optimizer = build_optimizer(ProximalConfig(without=without), psi)
+    fresh = optimizer.init(params)
+    with ExitStack() as changed:
+        for name, value in changes:
+            changed.enter_context(mock.patch.object(module, name, value))
+        traced = jax.jit(lambda state: optimizer.update(grads, state, params, walkers=x, local_energies=energies))
+        return traced.lower(fresh).compile(), fresh
+
+
+def step(state=None, without="", **changes):
+    """One update; changes of the module's numbers by name."""
+    update, fresh = compiled(without, tuple(changes.items()))
+    return update(fresh if state is None else state)
+
+
+EXACT = {"REDUCTION": 1e-14, "ITERATIONS": 2000}
+
+
+@pytest.mark.parametrize("without", ["", "coupling", "information", "momentum"])
+def test_steps_against_dense_algebra(without):
+    """(G + lambda R)(d - x0) = -g - G x0, cut to the reach; lambda is first the spread of the local energies."""
+    g_metric, fisher, g = dense_metrics(coupled=without != "coupling")
+    size = len(g)
+    floor = np.trace(fisher) / WALKERS * np.eye(size)
+    regulator = floor if without == "information" else fisher + floor
+    updates, state = step(without=without, **EXACT)
+    spread = np.std(clip_local_energies(situation()[3]))
+    np.testing.assert_allclose(state.report["lambda"], spread, rtol=1e-10)
+    start, limits = np.zeros(size), []
+    for _ in range(4):
+        damping = float(state.report["lambda"])
+        expected = start + np.linalg.solve(g_metric + damping * regulator, -g - g_metric @ start)
+        length = expected @ fisher @ expected
+        limits.append(length > REACH)
+        expected = expected * min(1.0, np.sqrt(REACH / length))
+        assert int(state.report["attempts"]) == 1
+        np.testing.assert_allclose(flat(updates), expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
+        np.testing.assert_allclose(ravel_pytree(state.previous)[0], flat(updates), rtol=1e-12)
+        # The same gradient again: only what the state carries changes.
+        start = np.zeros(size) if without == "momentum" else MOMENTUM * flat(updates)
+        updates, state = step(state, without, **EXACT)
+
+
+def test_long_steps_are_cut_to_the_reach():
+    _, fisher, _ = dense_metrics()
+    short, _ = step(**EXACT, REACH=1e-4)
+    long, _ = step(without="limit", **EXACT)
+    np.testing.assert_allclose(flat(short) @ fisher @ flat(short), 1e-4, rtol=1e-8)
+    assert flat(long) @ fisher @ flat(long) > 1e-3
+    parallel = flat(short) @ flat(long) / np.linalg.norm(flat(short)) / np.linalg.norm(flat(long))
+    assert parallel == pytest.approx(1.0, abs=1e-9)
+
+
+def outcome(change, error, predicted=-1.0, accepted=True, limited=False):
+    zero = jnp.zeros(())
+    measured = PairedChange(*(jnp.asarray(float(value)) for value in (change, error, 1.0)))
+    return Attempt(zero, jnp.asarray(predicted), measured, jnp.asarray(accepted), jnp.asarray(limited), zero, zero)
+
+
+@pytest.mark.parametrize(
+    ("tried", "factor"),
+    [
+        (outcome(-1.0, 0.01), 1 / CHANGE),  # as predicted
+        (outcome(-2.0, 0.01), 1 / CHANGE),  # better
+        (outcome(-0.5, 0.01), 1.0),  # neither
+        (outcome(-0.1, 0.01), CHANGE),  # much less than predicted
+        (outcome(0.5, 0.01), CHANGE),  # uphill
+        (outcome(-1.0, 0.5), 1.0),  # too noisy to tell
+        (outcome(0.5, 2.0), 1.0),
+        (outcome(-1.0, 0.01, limited=True), 1.0),  # a step cut short says nothing for a longer one
+        (outcome(0.5, 0.01, limited=True), CHANGE),
+        (outcome(-1.0, 0.01, accepted=False), 1.0),  # all attempts failed: raised already
+        (outcome(-1.0, 0.01, predicted=0.5), 1.0),  # momentum uphill: the model is not at its own minimum
+    ],
+)
+def test_caution_follows_the_paired_change(tried, factor):
+    assert float(adapted(jnp.asarray(8.0), tried)) == 8.0 * factor
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "overlap", "accepted"),
+    [
+        (-1.0, 0.1, 0.95, True),
+        (0.0, 0.0, 1.0, True),
+        (0.19, 0.1, 0.95, True),  # uphill within two errors
+        (0.21, 0.1, 0.95, False),
+        (-1.0, 0.1, 0.4, False),  # too far to be judged by these walkers
+        (np.nan, 0.1, 0.95, False),
+        (-np.inf, 0.1, 0.95, False),
+        (-1.0, 0.1, np.nan, False),
+    ],
+)
+def test_which_steps_are_accepted(change, error, overlap, accepted):
+    measured = PairedChange(*(jnp.asarray(value) for value in (change, error, overlap)))
+    assert bool(acceptable(measured)) == accepted
+
+
+@pytest.mark.parametrize(
+    ("good", "made", "caution", "start"),
+    [
+        (lambda caution, start: True, 1, 3.0, 1.0),
+        (lambda caution, start: start == 0, 2, 3.0, 0.0),  # first the momentum goes
+        (lambda caution, start: caution > 3.0, 3, 3.0 * CHANGE**2, 0.0),
+        (lambda caution, start: caution > 3.0 * CHANGE**2, 4, 3.0 * CHANGE**4, 0.0),
+        (lambda caution, start: False, ATTEMPTS, 3.0 * CHANGE ** (2 * (ATTEMPTS - 2)), 0.0),
+    ],
+)
+def test_rejected_steps_are_tried_anew(good, made, caution, start):
+    def attempt(caution, start):
+        accepted = jnp.asarray(good(caution, start[0]), bool)
+        return outcome(-1.0, 0.1)._replace(update=jnp.stack([caution, start[0]]), accepted=accepted)
+
+    found, number, tried = first_accepted(attempt, jnp.asarray(3.0), jnp.ones(2))
+    assert (float(found), int(number)) == (caution, made)
+    assert tried.update.tolist() == [caution, start]
+    assert bool(tried.accepted) == (made < ATTEMPTS)
+
+
+def never(_):
+    return jnp.zeros((), bool)
+
+
+def test_a_step_that_fails_throughout_is_not_made():
+    """Parameters that no walker survives: no step, no momentum, more damping, and no NaN in what goes on."""
+    _, state = step(**EXACT)
+    updates, following = step(state, **EXACT, acceptable=never)
+    assert not flat(updates).any()
+    assert not ravel_pytree(following.previous)[0].any()
+    assert float(following.caution) == float(state.caution) * CHANGE ** (2 * (ATTEMPTS - 2))
+
+
+@pytest.mark.parametrize("part", PROXIMAL_PARTS)
+def test_every_part_has_an_effect(part):
+    """Left out, the second or third update is another one. Rejection needs something to reject."""
+
+    changes = EXACT | {"rejection": {"acceptable": never}, "limit": {"REACH": 1e-4}}.get(part, {})
+
+    def updates(without):
+        state, steps = None, []
+        for _ in range(3):
+            update, state = step(state, without, **changes)
+            steps.append(flat(update))
+        return np.concatenate(steps)
+
+    one, other = updates(""), updates(part)
+    assert np.abs(one - other).max() > 1e-3 * np.abs(other).max()
+
+
+def test_the_paired_change_by_brute_force():
+    psi, params, x, energies, grads = situation()
+    moved = optax.apply_updates(params, jax.tree.map(lambda g: -1e-3 * g, grads))
+    energies = clip_local_energies(energies)
+    after = clip_local_energies(walker_energies(psi, moved, x, SYSTEM, WALKERS))
+    ratios = 2 * (psi.log_psi(moved, x) - psi.log_psi(params, x))
+    # Weights are known but for a factor.
+    found = paired_change(ratios + 700.0, energies, after)
+    weights = np.exp(np.asarray(ratios))
+    weights /= weights.mean()
+    new, old = np.mean(weights * np.asarray(after)), np.mean(energies)
+    np.testing.assert_allclose(found.change, new - old, rtol=1e-10)
+    np.testing.assert_allclose(found.overlap, weights.sum() ** 2 / (weights**2).sum() / WALKERS, rtol=1e-12)
+
+
+def test_the_error_of_the_paired_change_is_that_of_the_jackknife():
+    """Leaving out one walker at a time."""
+    x = jax.random.normal(jax.random.key(1), (2000,))
+    ratios, before, after = -0.3 * x**2 + 0.1 * x, x**2, 0.5 * x**2 + x
+    weights, rest = np.exp(ratios), len(x) - 1
+    old = (np.sum(before) - before) / rest
+    new = (np.sum(weights * after) - weights * after) / (np.sum(weights) - weights)
+    jackknife = np.sqrt(rest * np.var(new - old))
+    np.testing.assert_allclose(paired_change(ratios, before, after).error, jackknife, rtol=2e-3)
+
+
+def test_the_paired_change_is_unbiased_and_its_error_honest():
+    """Gaussians exp(-b x^2 / 2) in the oscillator, with E(b) = b/4 + 1/(4 b)."""
+    b, c, count = 1.3, 1.2, 200
+    x = jax.random.normal(jax.random.key(0), (count, 4000)) / jnp.sqrt(2 * b)
+
+    def local(width):
+        return 0.5 * width + 0.5 * (1 - width**2) * x**2
+
+    found = jax.vmap(paired_change)((b - c) * x**2, local(b), local(c))
+    exact = (c + 1 / c - b - 1 / b) / 4
+    pulls = (np.asarray(found.change) - exact) / np.asarray(found.error)
+    assert abs(pulls.mean()) < 5 / np.sqrt(count)
+    assert np.std(pulls) == pytest.approx(1.0, abs=5 / np.sqrt(2 * count))
+    # Far less than the noise of two independent walks.
+    assert float(found.error.mean()) < 0.3 * np.sqrt(2 * float(local(b).var()) / 4000)
+
+
+def test_the_overlap_measures_the_fisher_distance():
+    """1 / overlap - 1 = d^T F d to leading order."""
+    _, fisher, _ = dense_metrics()
+    updates, state = step(**EXACT, REACH=1e-4)
+    np.testing.assert_allclose(1 / state.report["overlap"] - 1, flat(updates) @ fisher @ flat(updates), rtol=0.05)
+
+
+def test_nothing_changes_within_rounding():
+    energies = jnp.linspace(-3.0, 5.0, 64)
+    found = paired_change(jnp.zeros(64), energies, energies)
+    assert float(found.change) == 0.0
+    assert float(found.overlap) == pytest.approx(1.0)
+    assert float(found.error) == pytest.approx(ROUNDING * np.finfo(float).eps * 1.0, rel=1e-9)
+
+
+def run_epochs(psi, epochs, particles=2):
+    optimizer = proximal_dgd(psi, walker_chunk=32)
+    _, params = random_state(particles, hidden=6)
+    chain = initial_chain(jax.random.key(5), 32, particles, "float64")
+    state = TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
+    chunk = jax.jit(chunk_of_epochs(training_epoch(psi, optimizer, 5, 32), TRAINING_STREAM, epochs))
+    return chunk(state, jnp.uint32(0), System(jnp.asarray(-3.0), jnp.asarray(0.5)), jnp.int32(epochs))
+
+
+def test_a_state_of_which_only_the_logarithm_is_known(monkeypatch):
+    """The same trajectory without the linear maps, which a wavefunction of one's own does not have.
+
+    Few MINRES iterations: many amplify rounding.
+    """
+    monkeypatch.setattr(module, "ITERATIONS", 8)
+    psi, _ = random_state(2, hidden=6)
+    state, metrics = run_epochs(psi, 5)
+    other, found = run_epochs(psi._replace(structure=None), 5)
+    for column in ("energy", "lambda", "rho", "overlap", "attempts", "step_norm"):
+        np.testing.assert_allclose(found[column], metrics[column], rtol=1e-8, err_msg=column)
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)  # of parameters of order one
+
+
+def test_the_face_of_an_optimiser():
+    psi, params, x, energies, grads = situation()
+    optimizer = proximal_dgd(psi)
+    state = optimizer.init(params)
+    updates, following = step(**EXACT)
+    assert jax.tree.structure(updates) == jax.tree.structure(params)
+    for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(following), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    assert float(ravel_pytree(updates)[0] @ ravel_pytree(grads)[0]) < 0
+    assert set(optimizer.report(following)) == set(optimizer.report(state))
+    assert set(optimizer.report(following)) <= {*CURVE_COLUMNS, *optimizer.further}
+    with pytest.raises(ValueError, match="parameters are needed"):
+        optimizer.update(grads, state, walkers=x, local_energies=energies)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"without": "limits"}, "must be parts in this order"),
+        ({"without": "rejection,limit"}, "must be parts in this order"),
+        ({"without": "limit,limit"}, "must be parts in this order"),
+        ({"without": 3}, "must be a text"),
+        ({"damping": 10.0}, "has no effect on proximal-dgd, which takes without"),
+        ({"protocol": "deck"}, "has no effect on proximal-dgd"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        optimizer_config("proximal-dgd", **options)
+
+
+def test_its_configuration_survives_the_file():
+    config = configure(particles=2, v0=-10, optimizer="proximal-dgd", without="momentum,limit", profile="smoke")
+    assert RunConfig.from_json(config.to_json(), "here") == config
+    assert config.optimizer.left_out == {"momentum", "limit"}
+    with pytest.raises(InputError, match=r"optimizer\.momentum"):
+        RunConfig.from_dict({**config.to_dict(), "optimizer": {"name": "proximal-dgd", "without": "", "momentum": 1}})
