@@ -87,7 +87,7 @@ def test_steps_against_dense_algebra(without):
     """(G + lambda R)(d - x0) = -g - G x0, cut to the reach; lambda is first the spread of the local energies."""
     g_metric, fisher, g = dense_metrics(coupled=without != "coupling")
     size = len(g)
-    floor = np.trace(fisher) / WALKERS * np.eye(size)
+    floor = np.trace(fisher) * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
     regulator = floor if without == "information" else fisher + floor
     updates, state = step(without=without, **EXACT)
     spread = np.std(clip_local_energies(situation()[3]))
@@ -197,9 +197,11 @@ def test_a_step_that_fails_throughout_is_not_made():
 
 @pytest.mark.parametrize("part", PROXIMAL_PARTS)
 def test_every_part_has_an_effect(part):
-    """Left out, the second or third update is another one. Rejection needs something to reject."""
+    """Left out, the first, second or third update is another one."""
 
-    changes = EXACT | {"rejection": {"acceptable": never}, "limit": {"REACH": 1e-4}}.get(part, {})
+    # Guards need something to act on.
+    provoked = {"limit": {"REACH": 1e-4}, "rejection": {"acceptable": never}, "adaptation": {"POOR": 10.0}}
+    changes = EXACT | provoked.get(part, {})
 
     def updates(without):
         state, steps = None, []

@@ -3,10 +3,10 @@
 With g the gradient, G the decision metric, F the Fisher metric, and x0 what is left of the previous update, a step is
 the minimum of
 
-    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),        eta = tr F / W,
+    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),        eta = tr F (1/sqrt(W) + 1/sqrt(P))^2,
 
-with lambda = c sigma, sigma the spread of the local energies and c found along the way; ``docs/proximal.md`` derives
-it. Differs from the study's decisional gradient descent in that
+for W walkers and P parameters, with lambda = c sigma, sigma the spread of the local energies and c found along the way;
+``docs/proximal.md`` derives it. Differs from the study's decisional gradient descent in that
 1. the momentum is inside of the problem and points downhill (of G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys.
    516, 113351 (2024), who have it for the Fisher metric alone), instead of a start for MINRES;
 2. layers are coupled in the direction, too, which is then the step: nothing is left to scale;
@@ -45,7 +45,7 @@ ITERATIONS = 100
 REDUCTION = 1e-3
 """Of MINRES' residual, at which it ends."""
 PRECONDITIONER_POWER = 0.75
-REACH = 1.0
+REACH = 0.3
 """The longest step, d^T F d: the variance of the weights that carry the walkers from one state to the next."""
 LEAST_OVERLAP = 0.5
 """A step that leaves fewer walkers in effect cannot be judged by them."""
@@ -236,11 +236,16 @@ class _Quadratic:
 
 
 class _Regulator:
-    """F + eta with eta = tr F / W, below which W walkers do not resolve the eigenvalues of F; or eta alone."""
+    """F + eta, or eta alone, with eta = tr F (1/sqrt(W) + 1/sqrt(P))^2.
+
+    Were all P directions alike, W walkers would still find eigenvalues of F up to eta in some: the edge of V. A.
+    Marchenko and L. A. Pastur (Math. USSR Sbornik 1, 457 (1967)), below which a spectrum is noise.
+    """
 
     def __init__(self, information: _Quadratic, walkers: int, plain: bool) -> None:
         self.information, self._plain = information, plain
-        self._floor = jnp.sum(information.diagonal) / walkers
+        parameters = information.diagonal.size
+        self._floor = jnp.sum(information.diagonal) * (walkers**-0.5 + parameters**-0.5) ** 2
         self.diagonal = jnp.where(plain, 0.0, information.diagonal) + self._floor
 
     def __call__(self, v: Array) -> Array:
