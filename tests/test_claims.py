@@ -16,7 +16,17 @@ from repro.config import OPTIMIZERS, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.study import convergence
 from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims
-from repro.study.evidence import COMPUTED, RUN_QUANTITIES, Evidence, Item, gather, maxima, ratio
+from repro.study.evidence import (
+    COMPUTED,
+    GROWN_PARTICLES,
+    RUN_QUANTITIES,
+    Evidence,
+    Item,
+    gather,
+    growth_ratios,
+    maxima,
+    ratio,
+)
 from repro.study.figures import notebook_paths
 from repro.study.fisher_images import cosine
 from repro.study.ledger import POINTS, variant_config
@@ -373,3 +383,30 @@ def test_a_count_reproduced_by_chance():
     rule = claim("count", quantity="kind", of=("dgd",), kinds=("converged",), stated=22)
     verdict = decide(rule, kinds(dgd={"converged": 23, "stuck": 2}))
     assert verdict.false_alarm == pytest.approx(sum(binom.pmf(k, 25, 0.6) for k in range(22, 26)))
+
+
+def scaling(tmp_path, monkeypatch, **seconds):
+    """A benchmark in which optimisers take so many seconds with 2 and with more particles."""
+    rows = [
+        {"optimizer": name, "particles": count, "walkers": 1024, "hidden": 64, "part": "whole epoch", "seconds": value}
+        for name, of in seconds.items()
+        for count, value in of.items()
+    ]
+    # Other sizes stand beside it, and are not compared.
+    rows += [{**row, "walkers": 4096, "seconds": 99.0} for row in rows]
+    path = tmp_path / "F15.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    monkeypatch.setattr("repro.study.evidence.SCALING", str(path))
+
+
+def test_growth_is_compared_from_two_particles_on(tmp_path, monkeypatch):
+    counts = (2, *GROWN_PARTICLES)
+    scaling(tmp_path, monkeypatch, kfac={a: 0.5 * a for a in counts}, dgd={a: 0.1 * a**2 for a in counts})
+    found = {item.label: item.value for item in growth_ratios(None)}
+    assert found == pytest.approx({f"A = {a}": a / 2 for a in GROWN_PARTICLES})
+
+
+def test_a_growth_benchmark_that_lacks_a_size_says_so(tmp_path, monkeypatch):
+    scaling(tmp_path, monkeypatch, kfac={2: 1.0, 4: 2.0}, dgd={2: 1.0, 4: 2.0})
+    with pytest.raises(ReproError, match="make it again with `repro bench parts`"):
+        growth_ratios(None)

@@ -15,11 +15,12 @@ from repro.config import RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references import stored_reference
 from repro.study import convergence
+from repro.study.benchmarks.growth import WHOLE
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
 from repro.study.observables import observables_of
 from repro.study.profiles import configure
-from repro.study.store import Run, RunSource, project_path
+from repro.study.store import STORED_RUNS, Run, RunSource, project_path
 from repro.study.timing import BENCHMARKS
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 BENCHMARK = f"{BENCHMARKS}/T01.csv"
 COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 COMPARED_PARTICLES = (2, 4, 6)
+SCALING = f"{STORED_RUNS}/growth/F15.csv"
+GROWN_PARTICLES = (4, 6, 10, 16, 20)
+"""Growth from two particles on is compared for these."""
 SMALL_STATES = 15
 """Trained on the spot, to form their Fisher metric."""
 BUNCHED, CRYSTAL = -20.0, 20.0
@@ -181,6 +185,30 @@ def cost_ratios(source: RunSource) -> list[Item]:
         raise ReproError(f"{BENCHMARK}: cannot be used ({error}); make it again with `repro bench epoch`") from error
 
 
+def growth_ratios(source: RunSource) -> list[Item]:
+    """Growth of the seconds of a DGD epoch from two particles on, over that of KFAC's, from the stored benchmark."""
+    del source
+    try:
+        table = scaling_table()
+        first = table.iloc[0]
+        chosen = table[(table["walkers"] == first["walkers"]) & (table["hidden"] == first["hidden"])]
+        seconds = chosen[chosen["part"] == WHOLE].set_index(["optimizer", "particles"])["seconds"]
+        return [
+            Item(
+                f"A = {count}",
+                float(seconds["dgd", count] / seconds["dgd", 2] * seconds["kfac", 2] / seconds["kfac", count]),
+            )
+            for count in GROWN_PARTICLES
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        raise ReproError(f"{SCALING}: cannot be used ({error}); make it again with `repro bench parts`") from error
+
+
+def scaling_table() -> pd.DataFrame:
+    """The stored table of ``repro bench parts``."""
+    return pd.read_csv(project_path(SCALING))
+
+
 def ci_excesses(source: RunSource) -> list[Item]:
     """How far 20-mode configuration interaction lies above the exact energy, relative."""
     del source
@@ -253,6 +281,7 @@ def _maxima_of(v0: float, expected: Callable[[int], int]) -> Callable[[RunSource
 
 COMPUTED: dict[str, tuple[Callable[[RunSource], Sequence[Item]], int]] = {
     "cost_ratio": (cost_ratios, len(COMPARED_COSTS) * len(COMPARED_PARTICLES)),
+    "growth_ratio": (growth_ratios, len(GROWN_PARTICLES)),
     "ci_excess": (ci_excesses, len(CASES)),
     "kronecker_distance": (kronecker_quality("distance"), SMALL_STATES),
     "kronecker_gain": (kronecker_quality("gain"), SMALL_STATES),
