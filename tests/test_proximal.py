@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from conftest import random_state, single_walker_derivatives
 from jax.flatten_util import ravel_pytree
@@ -26,6 +27,8 @@ from repro.sampling import initial_chain
 from repro.study.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, energy_gradient, training_epoch, walker_energies
+from repro.training.reporting import Silent
+from repro.training.run import train
 from repro.training.state import TRAINING_STREAM, TrainState
 
 WALKERS = 64
@@ -92,12 +95,11 @@ def test_steps_against_dense_algebra(without):
     updates, state = step(without=without, **EXACT)
     spread = np.std(clip_local_energies(situation()[3]))
     np.testing.assert_allclose(state.report["lambda"], spread, rtol=1e-10)
-    start, limits = np.zeros(size), []
+    start = np.zeros(size)
     for _ in range(4):
         damping = float(state.report["lambda"])
         expected = start + np.linalg.solve(g_metric + damping * regulator, -g - g_metric @ start)
         length = expected @ fisher @ expected
-        limits.append(length > REACH)
         expected = expected * min(1.0, np.sqrt(REACH / length))
         assert int(state.report["attempts"]) == 1
         np.testing.assert_allclose(flat(updates), expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
@@ -191,6 +193,7 @@ def test_a_step_that_fails_throughout_is_not_made():
     _, state = step(**EXACT)
     updates, following = step(state, **EXACT, acceptable=never)
     assert not flat(updates).any()
+    assert (float(following.report["overlap"]), float(following.report["minres_residual"])) == (0.0, 1.0)
     assert not ravel_pytree(following.previous)[0].any()
     assert float(following.caution) == float(state.caution) * CHANGE ** (2 * (ATTEMPTS - 2))
 
@@ -198,7 +201,6 @@ def test_a_step_that_fails_throughout_is_not_made():
 @pytest.mark.parametrize("part", PROXIMAL_PARTS)
 def test_every_part_has_an_effect(part):
     """Left out, the first, second or third update is another one."""
-
     # Guards need something to act on.
     provoked = {"limit": {"REACH": 1e-4}, "rejection": {"acceptable": never}, "adaptation": {"POOR": 10.0}}
     changes = EXACT | provoked.get(part, {})
@@ -333,3 +335,32 @@ def test_its_configuration_survives_the_file():
     assert config.optimizer.left_out == {"momentum", "limit"}
     with pytest.raises(InputError, match=r"optimizer\.momentum"):
         RunConfig.from_dict({**config.to_dict(), "optimizer": {"name": "proximal-dgd", "without": "", "momentum": 1}})
+
+
+class Impatient(Silent):
+    """Stops the run after its second epoch."""
+
+    def advance(self, done, values):
+        if "energy" in values and done >= 2:
+            raise KeyboardInterrupt
+
+
+def test_a_run_from_end_to_end(tmp_path):
+    """Interrupted or not, the same curve, which tells of attempts and overlap."""
+    small = {"walkers": 32, "sweeps": 2, "hidden": 4, "pretrain_epochs": 2, "evaluation_batches": 8}
+    config = configure(particles=2, v0=-3, optimizer="proximal-dgd", profile="smoke", epochs=6, **small)
+    outcome = train(config, tmp_path / "run")
+    assert outcome.result["status"] == "complete"
+    curve = pd.read_csv(tmp_path / "run" / "curve.csv")
+    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap"]
+    told = curve[["energy", "lambda", "rho", "attempts", "overlap", "minres_residual", "minres_iterations"]]
+    assert np.isfinite(told).all(axis=None)
+    assert (curve["attempts"] >= 1).all()
+    assert ((curve["overlap"] > 0) & (curve["overlap"] <= 1)).all()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "again", reporter=Impatient())
+    assert 0 < len(pd.read_csv(tmp_path / "again" / "curve.csv")) < 6
+    train(config, tmp_path / "again", resume=True)
+    again = pd.read_csv(tmp_path / "again" / "curve.csv")
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), curve.drop(columns="seconds"), check_exact=True)

@@ -169,10 +169,10 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         report = {
             "lambda": caution * spread,
             "rho": tried.measured.change / tried.predicted,
-            "minres_residual": tried.residual,
+            "minres_residual": jnp.where(tried.accepted, tried.residual, 1.0),
             "minres_iterations": tried.iterations,
             "attempts": made.astype(g.dtype),
-            "overlap": tried.measured.overlap,
+            "overlap": jnp.where(tried.accepted, tried.measured.overlap, 0.0),
         }
         return found.parts.join(restore(step)), ProximalState(following, restore(step), report)
 
