@@ -34,6 +34,10 @@ AUTO: Literal["auto"] = "auto"
 Sweeps = int | Literal["auto"]
 
 
+def _unknown_optimizer(name: object) -> InputError:
+    return InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join((*OPTIMIZERS, *BEYOND))}")
+
+
 def _integer(name: str, value: object, least: int, most: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InputError(f"{name} = {value!r}: must be a whole number")
@@ -133,7 +137,7 @@ class AdamConfig:
 
     def __post_init__(self) -> None:
         if self.name != "adam":
-            raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+            raise _unknown_optimizer(self.name)
         _real(self, "learning_rate", positive=True)
 
 
@@ -294,7 +298,7 @@ class SecondOrderConfig:
 
     def __post_init__(self) -> None:
         if self.name not in PARTS_OF:
-            raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+            raise _unknown_optimizer(self.name)
         deck_points(self.protocol)
         for part in ("factors", "minres", "start"):
             if (getattr(self, part) is not None) != (part in PARTS_OF[self.name]):
@@ -326,7 +330,7 @@ class ProximalConfig:
 
     def __post_init__(self) -> None:
         if self.name not in BEYOND:
-            raise InputError(f"optimizer = {self.name!r}: unknown; choose one of {', '.join((*OPTIMIZERS, *BEYOND))}")
+            raise _unknown_optimizer(self.name)
         if not isinstance(self.without, str):
             raise InputError(f"without = {self.without!r}: must be a text")
         listed = self.without.split(",") if self.without else []
@@ -388,7 +392,7 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
     """
     if name not in (*OPTIMIZERS, *BEYOND):
-        raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join((*OPTIMIZERS, *BEYOND))}")
+        raise _unknown_optimizer(name)
     given = {option: value for option, value in options.items() if value is not None}
     parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()
     own = {"adam": ("learning_rate",), "proximal-dgd": ("without",)}.get(name, ("protocol",))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 # Programs are compiled once in a test session, also those of the processes it starts (a parallel session's workers
@@ -30,7 +31,8 @@ from jax.flatten_util import ravel_pytree
 from repro.ansatz import Wavefunction, slater_wavefunction
 from repro.ansatz.trial import Params
 from repro.physics.hamiltonian import System
-from repro.physics.local_energy import local_energy
+from repro.physics.local_energy import clip_local_energies, local_energy
+from repro.training.epoch import energy_gradient, walker_energies
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,6 +62,19 @@ def random_state(
         for module, values in params.items()
     }
     return wavefunction, scaled
+
+
+SITUATION = System(-3.0, 0.5)
+"""The couplings of :func:`situation`."""
+
+
+@cache
+def situation(walkers: int) -> tuple[Wavefunction, Params, Array, Array, Params]:
+    """A small state of two particles, so many walkers, their local energies, and the gradient of clipped ones."""
+    psi, params = random_state(2, hidden=4)
+    x = jax.random.normal(jax.random.key(10), (walkers, 2))
+    energies = walker_energies(psi, params, x, SITUATION, walkers)
+    return psi, params, x, energies, energy_gradient(psi, params, x, clip_local_energies(energies), walkers)
 
 
 def single_walker_derivatives(psi: Wavefunction, params: Params, system: System) -> Callable[..., tuple[Array, ...]]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import random_state, single_walker_derivatives
+from conftest import SITUATION, random_state, single_walker_derivatives, situation
 from jax.flatten_util import ravel_pytree
 
 from repro.ansatz import trial_state
@@ -28,23 +28,13 @@ from repro.training.state import TRAINING_STREAM, TrainState
 
 PRESETS = {"kfac": kfac, "qn-kfac": qn_kfac, "qn-mr-kfac": qn_mr_kfac, "ngd": ngd, "dgd": dgd}
 WALKERS = 16
-SYSTEM = System(-3.0, 0.5)
 pytestmark = pytest.mark.usefixtures("x64")
 
 
 @cache
-def situation():
-    """A state, its walkers, local energies and gradient."""
-    psi, params = random_state(2, hidden=4)
-    x = jax.random.normal(jax.random.key(10), (WALKERS, 2))
-    energies = walker_energies(psi, params, x, SYSTEM, WALKERS)
-    return psi, params, x, energies, energy_gradient(psi, params, x, clip_local_energies(energies), WALKERS)
-
-
-@cache
 def derivative_rows():
-    psi, params, *_ = situation()
-    return single_walker_derivatives(psi, params, SYSTEM)
+    psi, params, *_ = situation(WALKERS)
+    return single_walker_derivatives(psi, params, SITUATION)
 
 
 class DenseStep:
@@ -163,7 +153,7 @@ def test_steps_against_dense_algebra(name, protocol, damping):
         pytest.skip("starts from the factors' direction")
     if "minres_iterations" in optimizer_options(name):
         options |= {"minres_iterations": 300, "minres_tolerance": 1e-13}
-    psi, params, x, energies, grads = situation()
+    psi, params, x, energies, grads = situation(WALKERS)
     optimizer = PRESETS[name](psi, **options)
     dense = DenseStep(name, options["protocol"], options.get("start", "anti-aligned"), damping)
     state, update = optimizer.init(params), jax.jit(optimizer.update)
@@ -189,7 +179,7 @@ def optimizer_options(name):
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_the_battery(name):
     """Optax's face: structures, types, the first step downhill, reports that the curve has columns for."""
-    psi, params, x, energies, grads = situation()
+    psi, params, x, energies, grads = situation(WALKERS)
     optimizer = build_optimizer(optimizer_config(name), psi)
     chained = optax.GradientTransformationExtraArgs(optimizer.init, optimizer.update)
     state = chained.init(params)
@@ -214,7 +204,7 @@ def test_the_battery(name):
 @pytest.mark.parametrize("protocol", ["released", "deck", "released/energies", "released/ratio"])
 def test_which_energies_the_step_is_judged_by(protocol):
     """Released: clipped before, unclipped after. Printed: both as they are."""
-    psi, params, x, energies, grads = situation()
+    psi, params, x, energies, grads = situation(WALKERS)
     optimizer = dgd(psi, protocol=protocol)
     _, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params, walkers=x, local_energies=energies)
     before = jnp.zeros(WALKERS).at[0].set(1000.0)
@@ -286,7 +276,7 @@ def test_undamped_steps_do_not_depend_on_the_parametrisation(name, protocol):
         state, trajectory = optimizer.init(params), []
         for epoch in range(3):
             walkers = x + 0.1 * epoch
-            energies = walker_energies(psi, params, walkers, SYSTEM, 64)
+            energies = walker_energies(psi, params, walkers, SITUATION, 64)
             grads = energy_gradient(psi, params, walkers, energies, 64)
             updates, state = optimizer.update(grads, state, params, walkers=walkers, local_energies=energies)
             params = optax.apply_updates(params, updates)
@@ -343,7 +333,7 @@ def test_a_judged_step_is_walked_on_its_new_parameters_and_the_chains_go_on_from
     epoch = jax.jit(training_epoch(psi, optimizer, 4, 32))
     for number in range(2):
         key = jax.random.key(number)
-        following, _ = epoch(state, key, SYSTEM)
+        following, _ = epoch(state, key, SITUATION)
         expected = walk(density(psi, state.params), state.chain, key, 4)[0]
         if number == 0:
             expected = walk(density(psi, following.params), expected, jax.random.fold_in(key, 4), 4)[0]

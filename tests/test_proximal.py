@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
-from conftest import random_state, single_walker_derivatives
+from conftest import SITUATION, random_state, single_walker_derivatives, situation
 from jax.flatten_util import ravel_pytree
 
 from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_config
@@ -26,30 +26,20 @@ from repro.physics.local_energy import clip_local_energies
 from repro.sampling import initial_chain
 from repro.study.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
-from repro.training.epoch import chunk_of_epochs, energy_gradient, training_epoch, walker_energies
+from repro.training.epoch import chunk_of_epochs, training_epoch, walker_energies
 from repro.training.reporting import Silent
 from repro.training.run import train
 from repro.training.state import TRAINING_STREAM, TrainState
 
 WALKERS = 64
-SYSTEM = System(-3.0, 0.5)
 pytestmark = pytest.mark.usefixtures("x64")
-
-
-@cache
-def situation():
-    """A state, its walkers, local energies and gradient."""
-    psi, params = random_state(2, hidden=4)
-    x = jax.random.normal(jax.random.key(10), (WALKERS, 2))
-    energies = walker_energies(psi, params, x, SYSTEM, WALKERS)
-    return psi, params, x, energies, energy_gradient(psi, params, x, clip_local_energies(energies), WALKERS)
 
 
 def dense_metrics(coupled=True):
     """Decision and Fisher metric as matrices, and the gradient as a vector."""
-    psi, params, x, _, grads = situation()
+    psi, params, x, _, grads = situation(WALKERS)
     blocks = psi.structure.split(params)
-    scores, mixed, *_ = single_walker_derivatives(psi, params, SYSTEM)(ravel_pytree(blocks)[0], x)
+    scores, mixed, *_ = single_walker_derivatives(psi, params, SITUATION)(ravel_pytree(blocks)[0], x)
     centred = scores - scores.mean(0)
     decision = np.einsum("wka,wkb->ab", mixed, mixed) / WALKERS
     fisher = 4.0 * np.asarray(centred.T @ centred) / WALKERS
@@ -60,13 +50,13 @@ def dense_metrics(coupled=True):
 
 
 def flat(updates):
-    return np.asarray(ravel_pytree(situation()[0].structure.split(updates))[0])
+    return np.asarray(ravel_pytree(situation(WALKERS)[0].structure.split(updates))[0])
 
 
 @cache
 def compiled(without, changes):
     """State -> (update, state), with the numbers of the module that were changed."""
-    psi, params, x, energies, grads = situation()
+    psi, params, x, energies, grads = situation(WALKERS)
     optimizer = build_optimizer(ProximalConfig(without=without), psi)
     fresh = optimizer.init(params)
     with ExitStack() as changed:
@@ -93,7 +83,7 @@ def test_steps_against_dense_algebra(without):
     floor = np.trace(fisher) * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
     regulator = floor if without == "information" else fisher + floor
     updates, state = step(without=without, **EXACT)
-    spread = np.std(clip_local_energies(situation()[3]))
+    spread = np.std(clip_local_energies(situation(WALKERS)[3]))
     np.testing.assert_allclose(state.report["lambda"], spread, rtol=1e-10)
     start = np.zeros(size)
     for _ in range(4):
@@ -217,10 +207,10 @@ def test_every_part_has_an_effect(part):
 
 
 def test_the_paired_change_by_brute_force():
-    psi, params, x, energies, grads = situation()
+    psi, params, x, energies, grads = situation(WALKERS)
     moved = optax.apply_updates(params, jax.tree.map(lambda g: -1e-3 * g, grads))
     energies = clip_local_energies(energies)
-    after = clip_local_energies(walker_energies(psi, moved, x, SYSTEM, WALKERS))
+    after = clip_local_energies(walker_energies(psi, moved, x, SITUATION, WALKERS))
     ratios = 2 * (psi.log_psi(moved, x) - psi.log_psi(params, x))
     # Weights are known but for a factor.
     found = paired_change(ratios + 700.0, energies, after)
@@ -299,7 +289,7 @@ def test_a_state_of_which_only_the_logarithm_is_known(monkeypatch):
 
 
 def test_the_face_of_an_optimiser():
-    psi, params, x, energies, grads = situation()
+    psi, params, x, energies, grads = situation(WALKERS)
     optimizer = proximal_dgd(psi)
     state = optimizer.init(params)
     updates, following = step(**EXACT)
