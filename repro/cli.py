@@ -63,7 +63,11 @@ def train(
     v0: V0,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
     optimizer: Annotated[
-        str, typer.Option("--optimizer", help="adam, kfac, qn-kfac, qn-mr-kfac, ngd, dgd; or proximal-dgd.")
+        str,
+        typer.Option(
+            "--optimizer",
+            help="adam, kfac, qn-kfac, qn-mr-kfac, ngd, dgd; or, beyond the study, proximal-dgd, minsr, spring.",
+        ),
     ] = "adam",
     sigma0: Sigma0 = 0.5,
     profile: Annotated[
@@ -95,7 +99,7 @@ def train(
             "the second, as in released/ratio: fisher, factors, residual, ratio, energies, clipping.",
         ),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam only; 1e-4.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam, 1e-4; minSR, SPRING.")] = None,
     damping: Annotated[float | None, typer.Option("--damping", help="Initial damping lambda; 1e3.")] = None,
     damping_factor: Annotated[
         float | None, typer.Option("--damping-factor", help="w1 of the damping's rule; 0.95.")
@@ -145,6 +149,12 @@ def train(
     ] = None,
     start: Annotated[
         str | None, typer.Option("--start", help="anti-aligned (the study's) or aligned: the sign of that start.")
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option("--momentum", help="SPRING only: mu, what is kept of the previous direction; 0.99.")
+    ] = None,
+    step_limit: Annotated[
+        float | None, typer.Option("--step-limit", help="minSR and SPRING: the largest squared norm of a step.")
     ] = None,
     without: Annotated[
         str | None,
@@ -214,6 +224,8 @@ def train(
         preconditioner_power=preconditioner_power,
         start_decay=start_decay,
         start=start,
+        momentum=momentum,
+        step_limit=step_limit,
         without=without,
         dtype=dtype,
     )

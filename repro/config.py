@@ -22,7 +22,7 @@ PROTOCOL_POINTS = ("fisher", "factors", "residual", "ratio", "energies", "clippi
 """Where the printed algorithm and the released implementation differ: the Fisher metric in the quadratic model, the
 Kronecker factors, MINRES' first residual, how a step is judged, the energies it is judged by, and the local energies in
 the quasi-Hessian."""
-BEYOND = ("proximal-dgd",)
+BEYOND = ("proximal-dgd", "minsr", "spring")
 """Optimisers that the study does not have."""
 PROXIMAL_PARTS = ("momentum", "coupling", "information", "limit", "rejection", "adaptation")
 """What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
@@ -329,7 +329,7 @@ class ProximalConfig:
     without: str = ""
 
     def __post_init__(self) -> None:
-        if self.name not in BEYOND:
+        if self.name != "proximal-dgd":
             raise _unknown_optimizer(self.name)
         if not isinstance(self.without, str):
             raise InputError(f"without = {self.without!r}: must be a text")
@@ -345,6 +345,35 @@ class ProximalConfig:
     def left_out(self) -> frozenset[str]:
         """The parts that are left out."""
         return frozenset(self.without.split(",")) - {""}
+
+
+@dataclass(frozen=True)
+class SpringConfig:
+    """Natural gradients in the walkers' space, as the field has them today.
+
+    Attributes:
+        name: "minsr" or "spring".
+        learning_rate: tau, a step in imaginary time.
+        damping: lambda, added to O O^T.
+        momentum: mu; zero for minSR.
+        step_limit: the largest |tau phi|^2; longer steps are cut.
+    """
+
+    name: str = "spring"
+    learning_rate: float = 0.1
+    damping: float = 1e-3
+    momentum: float = 0.99
+    step_limit: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if self.name not in ("minsr", "spring"):
+            raise _unknown_optimizer(self.name)
+        for attribute in ("learning_rate", "damping", "step_limit"):
+            _real(self, attribute, positive=True)
+        if self.name == "spring":
+            _fraction(self, "momentum", "momentum")
+        elif self.momentum != 0:
+            raise InputError(f"optimizer.momentum = {self.momentum!r}: minsr has none; make it 0")
 
 
 _OPTIMIZER_PARTS: dict[str, type] = {
@@ -377,7 +406,15 @@ OPTIMIZER_OPTIONS: dict[str, tuple[str, str]] = {
 }
 """The regulators as flat options: name -> (part, attribute)."""
 
-OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig
+OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig
+
+_OWN_OPTIONS: dict[str, tuple[str, ...]] = {
+    "adam": ("learning_rate",),
+    "proximal-dgd": ("without",),
+    "minsr": ("learning_rate", "damping", "step_limit"),
+    "spring": ("learning_rate", "damping", "momentum", "step_limit"),
+}
+"""The options of optimisers that are not of the second-order table."""
 
 
 def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
@@ -385,8 +422,8 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
 
     Args:
         name: one of :data:`OPTIMIZERS` or :data:`BEYOND`.
-        options: ``learning_rate`` for Adam; ``without`` for proximal-dgd; ``protocol`` and the names in
-            :data:`OPTIMIZER_OPTIONS` for the others.
+        options: for the rows of :data:`PARTS_OF` ``protocol`` and the names in :data:`OPTIMIZER_OPTIONS`; for the
+            others those of :data:`_OWN_OPTIONS`.
 
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
@@ -395,15 +432,17 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
         raise _unknown_optimizer(name)
     given = {option: value for option, value in options.items() if value is not None}
     parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()
-    own = {"adam": ("learning_rate",), "proximal-dgd": ("without",)}.get(name, ("protocol",))
+    own = _OWN_OPTIONS.get(name, ("protocol",))
     allowed = (*own, *(option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in parts))
     for option, value in given.items():
         if option not in allowed:
             raise InputError(f"{option} = {value!r}: has no effect on {name}, which takes {', '.join(allowed)}")
     if name == "adam":
         return AdamConfig(**given)
-    if name in BEYOND:
+    if name == "proximal-dgd":
         return ProximalConfig(name, **given)
+    if name in _OWN_OPTIONS:
+        return SpringConfig(name, **({"momentum": 0.0} if name == "minsr" else {}) | given)
     values: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for option, (part, attribute) in OPTIMIZER_OPTIONS.items():
         if option in given:
@@ -525,7 +564,7 @@ _PARTS: dict[str, type] = {
 
 def _build_optimizer(data: object) -> OptimizerConfig:
     if isinstance(data, dict) and data.get("name") in BEYOND:
-        return _build(ProximalConfig, data, "optimizer.")
+        return _build(ProximalConfig if data["name"] == "proximal-dgd" else SpringConfig, data, "optimizer.")
     if not isinstance(data, dict) or data.get("name") not in PARTS_OF:
         return _build(AdamConfig, data, "optimizer.")
     parts = {

@@ -9,10 +9,17 @@ import optax
 from jax import Array
 
 from repro.ansatz.trial import TrialState, trial_state
-from repro.config import AdamConfig, OptimizerConfig, ProximalConfig, SecondOrderConfig, optimizer_config
+from repro.config import (
+    AdamConfig,
+    OptimizerConfig,
+    ProximalConfig,
+    SpringConfig,
+    optimizer_config,
+)
 from repro.optimizers.optimizer import Optimizer, from_optax
 from repro.optimizers.proximal import proximal
 from repro.optimizers.second_order import Composition, second_order
+from repro.optimizers.spring import stochastic_reconfiguration
 
 COMPOSITIONS = {
     "kfac": Composition(metric=None, model="fisher"),
@@ -39,13 +46,13 @@ def build_optimizer(config: OptimizerConfig, psi: TrialState, walker_chunk: int 
         return from_optax(optax.adam(config.learning_rate))
     if isinstance(config, ProximalConfig):
         return proximal(psi, config, walker_chunk)
+    if isinstance(config, SpringConfig):
+        return stochastic_reconfiguration(psi, config, walker_chunk)
     return second_order(psi, COMPOSITIONS[config.name], config, walker_chunk)
 
 
 def _preset(name: str, psi: TrialState | LogPsi, walker_chunk: int | None, options: dict[str, Any]) -> Optimizer:
-    config = optimizer_config(name, **options)
-    assert isinstance(config, SecondOrderConfig)
-    return build_optimizer(config, trial_state(psi) if callable(psi) else psi, walker_chunk)
+    return build_optimizer(optimizer_config(name, **options), trial_state(psi) if callable(psi) else psi, walker_chunk)
 
 
 def dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
@@ -100,5 +107,23 @@ def proximal_dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, w
     Raises:
         InputError: for a part that does not exist.
     """
-    config = ProximalConfig(without=without)
-    return build_optimizer(config, trial_state(psi) if callable(psi) else psi, walker_chunk)
+    return _preset("proximal-dgd", psi, walker_chunk, {"without": without})
+
+
+def minsr(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """Stochastic reconfiguration in the walkers' space; see :mod:`repro.optimizers.spring`.
+
+    Args:
+        psi: as for :func:`dgd`.
+        walker_chunk: as for :func:`dgd`.
+        options: ``learning_rate``, ``damping`` and ``step_limit`` of :class:`repro.config.SpringConfig`.
+
+    Raises:
+        InputError: for an option that does not exist or is out of bounds.
+    """
+    return _preset("minsr", psi, walker_chunk, options)
+
+
+def spring(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+    """SPRING: :func:`minsr` with momentum, and so with the option ``momentum`` besides."""
+    return _preset("spring", psi, walker_chunk, options)

@@ -17,6 +17,8 @@ KEYS = (
     "protocol",
     "learning_rate",
     "without",
+    "momentum",
+    "step_limit",
     *OPTIMIZER_OPTIONS,
 )
 """What a ``[[runs]]`` table may hold: the options of ``repro train``, with underscores."""

@@ -1,0 +1,86 @@
+"""Today's natural gradients in the walkers' own space: minSR and SPRING, for comparison.
+
+With D = d ln|psi| / d theta at W walkers, O = (D - E[D]) / sqrt(W), shape ``(W, P)``, and e = (E_L - E[E_L]) / sqrt(W),
+stochastic reconfiguration takes the step -tau phi with
+
+    phi = argmin_p |O p - e|^2 + lambda |p - mu phi_prev|^2 = O^T (O O^T + lambda)^-1 (e - mu O phi_prev) + mu phi_prev,
+
+a system of W equations, which is the smaller one where there are more parameters than walkers. With mu = 0 this is
+minSR (A. Chen, M. Heyl, Nat. Phys. 20, 1476 (2024); R. Rende et al., Commun. Phys. 7, 260 (2024)), else SPRING (G.
+Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys. 516, 113351 (2024)), which also limits |tau phi|^2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from repro.ansatz.trial import TrialState
+from repro.chunks import map_walkers
+from repro.config import SpringConfig
+from repro.curvature.jacobian import centred
+from repro.optimizers.optimizer import Optimizer
+from repro.parallel import gathered
+from repro.physics.local_energy import clip_local_energies
+
+
+class SpringState(NamedTuple):
+    """Carried from epoch to epoch.
+
+    Attributes:
+        previous: phi of the last epoch, as one vector.
+        report: scalars of the last update.
+    """
+
+    previous: Array
+    report: dict[str, Array]
+
+
+def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chunk: int | None = None) -> Optimizer:
+    """The optimiser for a state.
+
+    Args:
+        psi: the state.
+        config: learning rate, damping, momentum and the longest step.
+        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+    """
+
+    def init(params: Any) -> SpringState:
+        zero = jnp.zeros_like(ravel_pytree(params)[0])
+        return SpringState(zero, {"lambda": jnp.asarray(config.damping, zero.dtype)})
+
+    def update(
+        grads: Any, state: SpringState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
+    ) -> tuple[Any, SpringState]:
+        if params is None:
+            raise ValueError("update(grads, state, params, ...): the parameters are needed")
+        del grads  # E_L and D say more
+        restore = ravel_pytree(params)[1]
+        scale = gathered(local_energies).shape[0] ** -0.5
+        scores = scale * centred(_scores(psi, params, walkers, walker_chunk or walkers.shape[0]))
+        energies = scale * centred(clip_local_energies(local_energies))
+
+        start = config.momentum * state.previous
+        everyone = gathered(scores, axis=1)
+        kernel = everyone.T @ everyone + config.damping * jnp.eye(everyone.shape[1], dtype=scores.dtype)
+        right = gathered(energies - start @ scores)
+        solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kernel), right)
+        phi = everyone @ solved + start
+        step = config.learning_rate * phi
+        step *= jnp.minimum(1.0, jnp.sqrt(config.step_limit / (step @ step)))
+        return restore(-step), SpringState(phi, state.report)
+
+    return Optimizer(init, update, lambda state: state.report)
+
+
+def _scores(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
+    """D of every walker, shape ``(P, W)``."""
+
+    def of_walker(x: Array) -> Array:
+        return ravel_pytree(jax.grad(lambda theta: psi.log_psi(theta, x[None])[0])(params))[0]
+
+    return map_walkers(jax.vmap(of_walker, out_axes=-1), walkers, chunk)
