@@ -160,8 +160,8 @@ def train(
         str | None,
         typer.Option(
             "--without",
-            help="proximal-dgd only: parts to leave out, of momentum, coupling, information, limit, rejection and "
-            "adaptation, separated by commas.",
+            help="proximal-dgd only: parts to leave out, of momentum, coupling, information, limit, rejection, "
+            "adaptation and floor, separated by commas.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",

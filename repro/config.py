@@ -24,9 +24,10 @@ Kronecker factors, MINRES' first residual, how a step is judged, the energies it
 the quasi-Hessian."""
 BEYOND = ("proximal-dgd", "minsr", "spring")
 """Optimisers that the study does not have."""
-PROXIMAL_PARTS = ("momentum", "coupling", "information", "limit", "rejection", "adaptation")
+PROXIMAL_PARTS = ("momentum", "coupling", "information", "limit", "rejection", "adaptation", "floor")
 """What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
-damping, leaving the identity; the longest step; the rejection of steps; the adaptation of the damping."""
+damping, leaving the identity; the longest step; the rejection of steps; the adaptation of the damping, and of its
+floor."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1

@@ -20,7 +20,17 @@ from repro.errors import InputError
 from repro.optimizers import build_optimizer, proximal_dgd
 from repro.optimizers import proximal as module
 from repro.optimizers.paired import ROUNDING, PairedChange, paired_change
-from repro.optimizers.proximal import ATTEMPTS, CHANGE, MOMENTUM, REACH, Attempt, acceptable, adapted, first_accepted
+from repro.optimizers.proximal import (
+    ATTEMPTS,
+    CHANGE,
+    MOMENTUM,
+    REACH,
+    Attempt,
+    acceptable,
+    adapted,
+    first_accepted,
+    generalised,
+)
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling import initial_chain
@@ -80,14 +90,16 @@ def test_steps_against_dense_algebra(without):
     """(G + lambda R)(d - x0) = -g - G x0, cut to the reach; lambda is first the spread of the local energies."""
     g_metric, fisher, g = dense_metrics(coupled=without != "coupling")
     size = len(g)
-    floor = np.trace(fisher) * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
-    regulator = floor if without == "information" else fisher + floor
+    edge = np.trace(fisher) * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
+    information = 0.0 if without == "information" else fisher
     updates, state = step(without=without, **EXACT)
     spread = np.std(clip_local_energies(situation(WALKERS)[3]))
     np.testing.assert_allclose(state.report["lambda"], spread, rtol=1e-10)
-    start = np.zeros(size)
+    start, floors = np.zeros(size), []
     for _ in range(4):
         damping = float(state.report["lambda"])
+        floors.append(float(state.report["floor"]))
+        regulator = information + floors[-1] * edge
         expected = start + np.linalg.solve(g_metric + damping * regulator, -g - g_metric @ start)
         length = expected @ fisher @ expected
         expected = expected * min(1.0, np.sqrt(REACH / length))
@@ -96,7 +108,8 @@ def test_steps_against_dense_algebra(without):
         np.testing.assert_allclose(ravel_pytree(state.previous)[0], flat(updates), rtol=1e-12)
         # The same gradient again: only what the state carries changes.
         start = np.zeros(size) if without == "momentum" else MOMENTUM * flat(updates)
-        updates, state = step(state, without, **EXACT)
+        updates, state = step(state._replace(floor=state.floor / 8), without, **EXACT)
+    assert floors == [1.0, 1 / 8, 1 / 64, 1 / 512]
 
 
 def test_long_steps_are_cut_to_the_reach():
@@ -133,6 +146,52 @@ def outcome(change, error, predicted=-1.0, accepted=True, limited=False):
 )
 def test_caution_follows_the_paired_change(tried, factor):
     assert float(adapted(jnp.asarray(8.0), tried)) == 8.0 * factor
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "expected", "factor"),
+    [
+        (-1.0, 0.01, -1.0, 1 / CHANGE),  # as much for other walkers as for its own
+        (-2.0, 0.01, -1.0, 1 / CHANGE),
+        (-0.5, 0.01, -1.0, 1.0),  # neither
+        (-0.1, 0.01, -1.0, CHANGE),  # for its own alone
+        (0.5, 0.01, -1.0, CHANGE),
+        (-1.0, 0.5, -1.0, 1.0),  # too noisy to tell
+        (0.5, 2.0, -1.0, 1.0),
+        (-1.0, 0.01, 0.0, 1.0),  # no step was made
+        (0.5, 0.01, 0.1, 1.0),  # nor was it expected to help
+        (np.nan, 0.01, -1.0, 1.0),
+    ],
+)
+def test_the_floor_follows_what_steps_do_for_other_walkers(change, error, expected, factor):
+    def following(floor, overlap):
+        back = PairedChange(*(jnp.asarray(value) for value in (-change, error, overlap)))
+        return float(generalised(jnp.asarray(floor), jnp.asarray(expected), back))
+
+    assert following(0.25, 0.9) == 0.25 * factor
+    assert following(1.0, 0.9) == min(factor, 1.0)  # pure noise is the most there is
+    assert following(0.25, 0.4) == 0.25  # too far to be judged
+
+
+def test_other_walkers_judge_the_step_behind():
+    """The second update compares what the first did for its own walkers with what undoing it does for others."""
+    psi, params, own, _, grads = situation(WALKERS)
+    first, state = step(**EXACT)
+    moved = optax.apply_updates(params, first)
+    others = own[::-1] * 1.1
+
+    def change(x, here, there):
+        before, after = (clip_local_energies(walker_energies(psi, at, x, SITUATION, WALKERS)) for at in (here, there))
+        return paired_change(2 * (psi.log_psi(there, x) - psi.log_psi(here, x)), before, after)
+
+    seen = []
+    with mock.patch.object(module, "generalised", lambda floor, expected, back: seen.append((expected, back)) or floor):
+        found = walker_energies(psi, moved, others, SITUATION, WALKERS)
+        proximal_dgd(psi).update(grads, state, moved, walkers=others, local_energies=found)
+    [(expected, back)] = seen
+    np.testing.assert_allclose(expected, change(own, params, moved).change, rtol=1e-8)
+    for known, brute in zip(back, change(others, moved, params), strict=True):
+        np.testing.assert_allclose(known, brute, rtol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +247,20 @@ def test_a_step_that_fails_throughout_is_not_made():
     assert float(following.caution) == float(state.caution) * CHANGE ** (2 * (ATTEMPTS - 2))
 
 
+def trusting(floor, expected, back):
+    return floor / 8
+
+
 @pytest.mark.parametrize("part", PROXIMAL_PARTS)
 def test_every_part_has_an_effect(part):
     """Left out, the first, second or third update is another one."""
     # Guards need something to act on.
-    provoked = {"limit": {"REACH": 1e-4}, "rejection": {"acceptable": never}, "adaptation": {"POOR": 10.0}}
+    provoked = {
+        "limit": {"REACH": 1e-4},
+        "rejection": {"acceptable": never},
+        "adaptation": {"POOR": 10.0},
+        "floor": {"generalised": trusting},
+    }
     changes = EXACT | provoked.get(part, {})
 
     def updates(without):
@@ -342,7 +410,7 @@ def test_a_run_from_end_to_end(tmp_path):
     outcome = train(config, tmp_path / "run")
     assert outcome.result["status"] == "complete"
     curve = pd.read_csv(tmp_path / "run" / "curve.csv")
-    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap"]
+    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap", "floor"]
     told = curve[["energy", "lambda", "rho", "attempts", "overlap", "minres_residual", "minres_iterations"]]
     assert np.isfinite(told).all(axis=None)
     assert (curve["attempts"] >= 1).all()

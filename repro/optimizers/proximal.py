@@ -3,17 +3,19 @@
 With g the gradient, G the decision metric, F the Fisher metric, and x0 what is left of the previous update, a step is
 the minimum of
 
-    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),        eta = tr F (1/sqrt(W) + 1/sqrt(P))^2,
+    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),        eta = b tr F (1/sqrt(W) + 1/sqrt(P))^2,
 
-for W walkers and P parameters, with lambda = c sigma, sigma the spread of the local energies and c found along the way;
-``docs/proximal.md`` derives it. Differs from the study's decisional gradient descent in that
+for W walkers and P parameters, with lambda = c sigma, sigma the spread of the local energies, c and b <= 1 found along
+the way; ``docs/proximal.md`` derives it. Differs from the study's decisional gradient descent in that
 1. the momentum is inside of the problem and points downhill (of G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys.
    516, 113351 (2024), who have it for the Fisher metric alone), instead of a start for MINRES;
 2. layers are coupled in the direction, too, which is then the step: nothing is left to scale;
 3. the damping weighs a change of the state, not of its parameters, and vanishes with the spread of the local energies;
 4. a step is judged in its own epoch by the paired change of the energy on the same walkers, with its error
    (:mod:`repro.optimizers.paired`): rejected if the energy rises beyond it, while the walkers are kept;
-5. MINRES ends by its residual.
+5. what a step does for walkers that it was not computed with tells how far directions that few walkers see may be
+   trusted: that is b;
+6. MINRES ends by its residual.
 """
 
 from __future__ import annotations
@@ -63,12 +65,16 @@ class ProximalState(NamedTuple):
 
     Attributes:
         caution: c of the next step.
+        floor: b of the last step.
         previous: the previous update, by layer blocks.
+        expected: the change of the energy that it brought on the walkers that it was computed with.
         report: scalars of the last update.
     """
 
     caution: Array
+    floor: Array
     previous: Blocks
+    expected: Array
     report: dict[str, Array]
 
 
@@ -94,7 +100,7 @@ class Attempt(NamedTuple):
     iterations: Array
 
 
-REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", "attempts", "overlap")
+REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", "attempts", "overlap", "floor")
 
 
 def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None = None) -> Optimizer:
@@ -111,7 +117,7 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         blocks = partition(psi, params).split(params)
         zero = jnp.zeros((), blocks[0].dtype)
         previous = jax.tree.map(jnp.zeros_like, blocks)
-        return ProximalState(zero + 1.0, previous, dict.fromkeys(REPORTED, zero))
+        return ProximalState(zero + 1.0, zero + 1.0, previous, zero, dict.fromkeys(REPORTED, zero))
 
     def update(
         grads: Any, state: ProximalState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
@@ -123,7 +129,6 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         g, restore = ravel_pytree(found.parts.split(grads))
         model = _Quadratic(decision_metric(found), restore, "coupling" not in without)
         information = _Quadratic(fisher(found), restore, "coupling" not in without)
-        regulator = _Regulator(information, walkers_of_all(walkers.shape[0]), "information" in without)
         previous = ravel_pytree(state.previous)[0]
         kinetic = _kinetic(psi, params, walkers, chunk)
         log_psi = psi.log_psi(params, walkers)
@@ -137,6 +142,11 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             # The potential is the same: the walkers do not move.
             after = clip_local_energies(local_energies - kinetic + _kinetic(psi, moved, walkers, chunk))
             return paired_change(2.0 * (psi.log_psi(moved, walkers) - log_psi), before, after)
+
+        floor = state.floor
+        if "floor" not in without:
+            floor = generalised(floor, state.expected, measure(-previous))
+        regulator = _Regulator(information, walkers_of_all(walkers.shape[0]), floor, "information" in without)
 
         def attempt(caution: Array, start: Array) -> Attempt:
             damping = caution * spread
@@ -173,10 +183,12 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             "minres_iterations": tried.iterations,
             "attempts": made.astype(g.dtype),
             "overlap": jnp.where(tried.accepted, tried.measured.overlap, 0.0),
+            "floor": floor,
         }
-        return found.parts.join(restore(step)), ProximalState(following, restore(step), report)
+        expected = jnp.where(tried.accepted, tried.measured.change, 0.0)
+        return found.parts.join(restore(step)), ProximalState(following, floor, restore(step), expected, report)
 
-    return Optimizer(init, update, lambda state: state.report, further=("attempts", "overlap"))
+    return Optimizer(init, update, lambda state: state.report, further=("attempts", "overlap", "floor"))
 
 
 def acceptable(measured: PairedChange) -> Array:
@@ -223,6 +235,24 @@ def adapted(caution: Array, tried: Attempt) -> Array:
     return jnp.where(judged & poor, CHANGE * caution, jnp.where(judged & good, caution / CHANGE, caution))
 
 
+def generalised(floor: Array, expected: Array, back: PairedChange) -> Array:
+    """The next b: raised where the last step did less for other walkers than for its own, lowered where it did as much.
+
+    A step that follows the noise of its walkers lowers their energy and no other's. Nothing changes where the error of
+    the paired change leaves that open; b = 1 is the edge of pure noise, and enough.
+
+    Args:
+        floor: b.
+        expected: change of the energy by the last step, on the walkers that it was computed with.
+        back: what undoing it does, on walkers of the state that it led to.
+    """
+    change, error = -back.change, back.error
+    judged = (expected < 0) & jnp.isfinite(change) & (back.overlap > LEAST_OVERLAP)
+    poor, good = change - error > POOR * expected, change + error < GOOD * expected
+    following = jnp.where(poor, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))
+    return jnp.where(judged, following, floor)
+
+
 class _Quadratic:
     """A metric on flat vectors, with or without what couples different layers."""
 
@@ -236,16 +266,17 @@ class _Quadratic:
 
 
 class _Regulator:
-    """F + eta, or eta alone, with eta = tr F (1/sqrt(W) + 1/sqrt(P))^2.
+    """F + eta, or eta alone, with eta = b tr F (1/sqrt(W) + 1/sqrt(P))^2.
 
     Were all P directions alike, W walkers would still find eigenvalues of F up to eta in some: the edge of V. A.
     Marchenko and L. A. Pastur (Math. USSR Sbornik 1, 457 (1967)), below which a spectrum is noise.
     """
 
-    def __init__(self, information: _Quadratic, walkers: int, plain: bool) -> None:
+    def __init__(self, information: _Quadratic, walkers: int, floor: Array, plain: bool) -> None:
         self.information, self._plain = information, plain
         parameters = information.diagonal.size
-        self._floor = jnp.sum(information.diagonal) * (walkers**-0.5 + parameters**-0.5) ** 2
+        edge = jnp.sum(information.diagonal) * (walkers**-0.5 + parameters**-0.5) ** 2
+        self._floor = floor * edge
         self.diagonal = jnp.where(plain, 0.0, information.diagonal) + self._floor
 
     def __call__(self, v: Array) -> Array:
