@@ -24,6 +24,7 @@ Kronecker factors, MINRES' first residual, how a step is judged, the energies it
 the quasi-Hessian."""
 BEYOND = ("proximal-dgd", "minsr", "spring")
 """Optimisers that the study does not have."""
+ALL_OPTIMIZERS = (*OPTIMIZERS, *BEYOND)
 PROXIMAL_PARTS = ("momentum", "coupling", "information", "limit", "rejection", "adaptation", "floor")
 """What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
 damping, leaving the identity; the longest step; the rejection of steps; the adaptation of the damping, and of its
@@ -36,7 +37,7 @@ Sweeps = int | Literal["auto"]
 
 
 def _unknown_optimizer(name: object) -> InputError:
-    return InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join((*OPTIMIZERS, *BEYOND))}")
+    return InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(ALL_OPTIMIZERS)}")
 
 
 def _integer(name: str, value: object, least: int, most: int | None = None) -> None:
@@ -429,7 +430,7 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
     """
-    if name not in (*OPTIMIZERS, *BEYOND):
+    if name not in ALL_OPTIMIZERS:
         raise _unknown_optimizer(name)
     given = {option: value for option, value in options.items() if value is not None}
     parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()

@@ -7,7 +7,7 @@ import hashlib
 from rich.markup import escape
 from rich.tree import Tree
 
-from repro.config import differences
+from repro.config import BEYOND, differences
 from repro.errors import InputError
 from repro.optimizers.presets import COMPOSITIONS
 from repro.study.claims import Claim, claims_of, load_claims
@@ -27,6 +27,10 @@ def _code_of(optimizer: str) -> list[str]:
     """Where the parts of an optimiser are."""
     if optimizer == "adam":
         return ["repro/optimizers/optimizer.py (from_optax), optax.adam"]
+    if optimizer == "proximal-dgd":
+        return ["repro/optimizers/proximal.py, derived in docs/proximal.md", "judgement: repro/optimizers/paired.py"]
+    if optimizer in BEYOND:
+        return ["repro/optimizers/spring.py"]
     parts = COMPOSITIONS[optimizer]
     lines = ["repro/optimizers/second_order.py", f"quadratic model: {MODULES[parts.model]}"]
     if parts.metric:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from repro.config import OPTIMIZERS, RunConfig, SystemConfig
+from repro.config import ALL_OPTIMIZERS, RunConfig, SystemConfig
 from repro.errors import InputError
 from repro.study.cases import CASES
 from repro.study.profiles import PROFILES, configure
@@ -17,8 +17,8 @@ from repro.study.profiles import PROFILES, configure
 SOURCE = "claims.toml"
 TESTS = ("ratio", "level", "count", "fewer", "kinds", "every")
 KINDS = ("converged", "unstable", "stuck")
-ADAM_EPOCHS = 10_000
-"""The deck lets Adam run so long; the second-order optimisers have the profile's epochs."""
+EPOCHS = {"adam": 10_000, "proximal-dgd": 500}
+"""The deck lets Adam run so long; the other optimisers have the profile's epochs."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ class Claim:
 
 def study_run(optimizer: str, system: SystemConfig, seed: int = 0, profile: str = "laptop") -> RunConfig:
     """The run of the study for an optimiser and a case: every regulator as released."""
-    epochs = ADAM_EPOCHS if optimizer == "adam" else None
     return configure(
         particles=system.particles,
         v0=system.v0,
@@ -91,7 +90,7 @@ def study_run(optimizer: str, system: SystemConfig, seed: int = 0, profile: str 
         optimizer=optimizer,
         seed=seed,
         profile=profile,
-        epochs=epochs,
+        epochs=EPOCHS.get(optimizer),
     )
 
 
@@ -164,8 +163,8 @@ def _claim(entry: dict[str, Any], words: dict[str, dict[str, float]]) -> Claim:
         raise InputError(f"{place}: {error}") from error
     allowed: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("test", (claim.test,), TESTS),
-        ("of", claim.of, OPTIMIZERS),
-        ("to", (claim.to,), ("", *OPTIMIZERS)),
+        ("of", claim.of, ALL_OPTIMIZERS),
+        ("to", (claim.to,), ("", *ALL_OPTIMIZERS)),
         ("kinds", claim.kinds, KINDS),
         ("profile", (claim.profile,), tuple(PROFILES)),
         ("groups", (claim.groups,), ("", "v0")),

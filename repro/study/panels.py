@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from repro.config import OPTIMIZERS, RunConfig, SystemConfig
+from repro.config import ALL_OPTIMIZERS, RunConfig, SystemConfig
 from repro.study.cases import CASES, PARTICLES, STRENGTHS
 from repro.study.claims import claims_of, study_run
 from repro.study.convergence import DEFINITION, KINDS, LEVEL, converged, epochs_to, kind, seconds_to, summary
@@ -73,7 +73,7 @@ def large_configs(configs: Sequence[RunConfig]) -> list[RunConfig]:
 def names_of(configs: Sequence[RunConfig]) -> list[str]:
     """The optimisers of some runs, in the order of the study."""
     used = {config.optimizer.name for config in configs}
-    return [name for name in OPTIMIZERS if name in used]
+    return [name for name in ALL_OPTIMIZERS if name in used]
 
 
 def of_optimizer(runs: Sequence[Run], name: str) -> list[Run]:

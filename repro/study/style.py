@@ -10,6 +10,8 @@ import matplotlib as mpl
 # Okabe and Ito's palette, safe for colour-blind readers; ordered so that luminance differs as well.
 BLACK, BLUE, ORANGE, GREEN, GREY = "#000000", "#0072B2", "#E69F00", "#009E73", "#7f7f7f"
 VERMILION, SKY, PURPLE = "#D55E00", "#56B4E9", "#CC79A7"
+# Of P. Tol's, for what the study does not have.
+WINE, OLIVE, INDIGO = "#882255", "#999933", "#332288"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ LOOKS = {
     "qn-mr-kfac": Look("QN-MR-KFAC", PURPLE, (0, (6, 1.5, 1, 1.5)), "P"),
     "ngd": Look("NGD", GREY, (0, (3, 1.2)), "X"),
     "dgd": Look("DGD", GREEN, "-", "s"),
+    "proximal-dgd": Look("proximal DGD", WINE, "-", "*"),
+    "minsr": Look("minSR", OLIVE, (0, (1, 1)), "<"),
+    "spring": Look("SPRING", INDIGO, (0, (5, 1, 1, 1, 1, 1)), ">"),
     "exact": Look("exact", BLACK, "-", ""),
     "ci": Look("CI, 20 modes", GREY, (0, (5, 2)), "D"),
     "hf": Look("Hartree-Fock", ORANGE, (0, (1, 1.2)), "^"),
