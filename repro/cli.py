@@ -161,7 +161,7 @@ def train(
         typer.Option(
             "--without",
             help="proximal-dgd only: parts to leave out, of momentum, coupling, information, limit, rejection, "
-            "adaptation and floor, separated by commas.",
+            "adaptation, floor and retreat, separated by commas.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",

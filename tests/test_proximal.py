@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache
+from itertools import pairwise
 from unittest import mock
 
 import jax
@@ -19,7 +20,7 @@ from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_co
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, proximal_dgd
 from repro.optimizers import proximal as module
-from repro.optimizers.paired import ROUNDING, PairedChange, paired_change
+from repro.optimizers.paired import ROUNDING, End, PairedChange, paired_change
 from repro.optimizers.proximal import (
     ATTEMPTS,
     CHANGE,
@@ -30,6 +31,8 @@ from repro.optimizers.proximal import (
     adapted,
     first_accepted,
     generalised,
+    poor,
+    refuted,
 )
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies
@@ -46,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def dense_metrics(coupled=True):
-    """Decision and Fisher metric as matrices, and the gradient as a vector."""
+    """Decision and Fisher metric as matrices, the trace of the scores' second moments, and the gradient."""
     psi, params, x, _, grads = situation(WALKERS)
     blocks = psi.structure.split(params)
     scores, mixed, *_ = single_walker_derivatives(psi, params, SITUATION)(ravel_pytree(blocks)[0], x)
@@ -56,7 +59,12 @@ def dense_metrics(coupled=True):
     if not coupled:
         owner = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
         decision, fisher = (np.where(owner[:, None] == owner, one, 0.0) for one in (decision, fisher))
-    return decision, fisher, np.asarray(ravel_pytree(psi.structure.split(grads))[0])
+    return (
+        decision,
+        fisher,
+        4.0 * float((scores**2).sum()) / WALKERS,
+        np.asarray(ravel_pytree(psi.structure.split(grads))[0]),
+    )
 
 
 def flat(updates):
@@ -88,9 +96,9 @@ EXACT = {"REDUCTION": 1e-14, "ITERATIONS": 2000}
 @pytest.mark.parametrize("without", ["", "coupling", "information", "momentum"])
 def test_steps_against_dense_algebra(without):
     """(G + lambda R)(d - x0) = -g - G x0, cut to the reach; lambda is first the spread of the local energies."""
-    g_metric, fisher, g = dense_metrics(coupled=without != "coupling")
+    g_metric, fisher, moments, g = dense_metrics(coupled=without != "coupling")
     size = len(g)
-    edge = np.trace(fisher) * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
+    edge = moments * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
     information = 0.0 if without == "information" else fisher
     updates, state = step(without=without, **EXACT)
     spread = np.std(clip_local_energies(situation(WALKERS)[3]))
@@ -108,12 +116,14 @@ def test_steps_against_dense_algebra(without):
         np.testing.assert_allclose(ravel_pytree(state.previous)[0], flat(updates), rtol=1e-12)
         # The same gradient again: only what the state carries changes.
         start = np.zeros(size) if without == "momentum" else MOMENTUM * flat(updates)
-        updates, state = step(state._replace(floor=state.floor / 8), without, **EXACT)
-    assert floors == [1.0, 1 / 8, 1 / 64, 1 / 512]
+        given = state._replace(floor=state.floor / 8, carried=jnp.ones(()))
+        updates, state = step(given, without, **EXACT)
+    assert floors[0] == 1.0
+    assert all(later < before for before, later in pairwise(floors))
 
 
 def test_long_steps_are_cut_to_the_reach():
-    _, fisher, _ = dense_metrics()
+    _, fisher, *_ = dense_metrics()
     short, _ = step(**EXACT, REACH=1e-4)
     long, _ = step(without="limit", **EXACT)
     np.testing.assert_allclose(flat(short) @ fisher @ flat(short), 1e-4, rtol=1e-8)
@@ -122,9 +132,14 @@ def test_long_steps_are_cut_to_the_reach():
     assert parallel == pytest.approx(1.0, abs=1e-9)
 
 
-def outcome(change, error, predicted=-1.0, accepted=True, limited=False):
+def change_of(change, error=0.0, rounding=0.0, overlap=1.0):
+    return PairedChange(*(jnp.asarray(float(value)) for value in (change, error, rounding, overlap)))
+
+
+def outcome(change, rounding, predicted=-1.0, accepted=True, limited=False):
+    """An attempt; the error has no say in how far the model holds."""
     zero = jnp.zeros(())
-    measured = PairedChange(*(jnp.asarray(float(value)) for value in (change, error, 1.0)))
+    measured = change_of(change, 10.0, rounding)
     return Attempt(zero, jnp.asarray(predicted), measured, jnp.asarray(accepted), jnp.asarray(limited), zero, zero)
 
 
@@ -136,7 +151,7 @@ def outcome(change, error, predicted=-1.0, accepted=True, limited=False):
         (outcome(-0.5, 0.01), 1.0),  # neither
         (outcome(-0.1, 0.01), CHANGE),  # much less than predicted
         (outcome(0.5, 0.01), CHANGE),  # uphill
-        (outcome(-1.0, 0.5), 1.0),  # too noisy to tell
+        (outcome(-1.0, 0.5), 1.0),  # lost in rounding
         (outcome(0.5, 2.0), 1.0),
         (outcome(-1.0, 0.01, limited=True), 1.0),  # a step cut short says nothing for a longer one
         (outcome(0.5, 0.01, limited=True), CHANGE),
@@ -148,6 +163,23 @@ def test_caution_follows_the_paired_change(tried, factor):
     assert float(adapted(jnp.asarray(8.0), tried)) == 8.0 * factor
 
 
+@pytest.mark.parametrize(("change", "expected"), [(-1.0, False), (-0.26, False), (-0.24, True), (0.5, True)])
+def test_where_the_model_holds(change, expected):
+    """Such a step is gone on with, another is not."""
+    assert bool(poor(outcome(change, 0.0))) == expected
+
+
+def test_a_step_that_the_model_did_not_describe_is_not_gone_on_with():
+    _, state = step(**EXACT)
+    assert float(state.carried) == 1.0
+    without, _ = step(state._replace(carried=jnp.zeros(())), **EXACT)
+    forgotten, _ = step(state._replace(previous=jax.tree.map(jnp.zeros_like, state.previous)), **EXACT)
+    carried, following = step(state, **EXACT, poor=always)
+    np.testing.assert_allclose(flat(without), flat(forgotten), rtol=1e-9, atol=1e-12)
+    assert np.abs(flat(without) - flat(carried)).max() > 1e-3 * np.abs(flat(carried)).max()
+    assert float(following.carried) == 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "error", "expected", "factor"),
     [
@@ -156,8 +188,9 @@ def test_caution_follows_the_paired_change(tried, factor):
         (-0.5, 0.01, -1.0, 1.0),  # neither
         (-0.1, 0.01, -1.0, CHANGE),  # for its own alone
         (0.5, 0.01, -1.0, CHANGE),
-        (-1.0, 0.5, -1.0, 1.0),  # too noisy to tell
-        (0.5, 2.0, -1.0, 1.0),
+        (-1.0, 0.5, -1.0, 1.0),  # it helped; how much is open
+        (-0.5, 0.6, -1.0, CHANGE),  # whether it helped is open
+        (0.5, 2.0, -1.0, CHANGE),
         (-1.0, 0.01, 0.0, 1.0),  # no step was made
         (0.5, 0.01, 0.1, 1.0),  # nor was it expected to help
         (np.nan, 0.01, -1.0, 1.0),
@@ -165,8 +198,7 @@ def test_caution_follows_the_paired_change(tried, factor):
 )
 def test_the_floor_follows_what_steps_do_for_other_walkers(change, error, expected, factor):
     def following(floor, overlap):
-        back = PairedChange(*(jnp.asarray(value) for value in (-change, error, overlap)))
-        return float(generalised(jnp.asarray(floor), jnp.asarray(expected), back))
+        return float(generalised(jnp.asarray(floor), jnp.asarray(expected), change_of(-change, error, 0.0, overlap)))
 
     assert following(0.25, 0.9) == 0.25 * factor
     assert following(1.0, 0.9) == min(factor, 1.0)  # pure noise is the most there is
@@ -180,24 +212,56 @@ def test_other_walkers_judge_the_step_behind():
     moved = optax.apply_updates(params, first)
     others = own[::-1] * 1.1
 
-    def change(x, here, there):
-        before, after = (clip_local_energies(walker_energies(psi, at, x, SITUATION, WALKERS)) for at in (here, there))
-        return paired_change(2 * (psi.log_psi(there, x) - psi.log_psi(here, x)), before, after)
+    def change(x, here, there, by):
+        """From ``here`` to ``there``, which is a step ``by``."""
+        ends = []
+        for at in (here, there):
+            log_psi, slopes = jax.jvp(lambda theta: psi.log_psi(theta, x), (at,), (by,))
+            ends.append(End(log_psi, slopes, clip_local_energies(walker_energies(psi, at, x, SITUATION, WALKERS))))
+        return paired_change(*ends)
 
     seen = []
     with mock.patch.object(module, "generalised", lambda floor, expected, back: seen.append((expected, back)) or floor):
         found = walker_energies(psi, moved, others, SITUATION, WALKERS)
         proximal_dgd(psi).update(grads, state, moved, walkers=others, local_energies=found)
     [(expected, back)] = seen
-    np.testing.assert_allclose(expected, change(own, params, moved).change, rtol=1e-8)
-    for known, brute in zip(back, change(others, moved, params), strict=True):
+    np.testing.assert_allclose(expected, change(own, params, moved, first).change, rtol=1e-8)
+    for known, brute in zip(back, change(others, moved, params, jax.tree.map(jnp.negative, first)), strict=True):
         np.testing.assert_allclose(known, brute, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("expected", "change", "error", "overlap", "taken_back"),
+    [
+        (-1.0, -0.21, 0.1, 0.9, True),  # undoing it helps beyond its error
+        (-1.0, -0.19, 0.1, 0.9, False),
+        (-1.0, 1.0, 0.1, 0.9, False),
+        (-1.0, -1.0, 0.1, 0.4, False),  # too far to be judged
+        (0.0, -1.0, 0.1, 0.9, False),  # no step was made, or it was a step back
+        (-1.0, np.nan, 0.1, 0.9, False),
+    ],
+)
+def test_which_steps_are_taken_back(expected, change, error, overlap, taken_back):
+    assert bool(refuted(jnp.asarray(expected), change_of(change, error, 0.0, overlap))) == taken_back
+
+
+def test_a_step_back_undoes_the_last_one():
+    """And is followed by neither momentum nor judgement, but by more damping."""
+    first, state = step(**EXACT)
+    back, following = step(state, **EXACT, refuted=always)
+    np.testing.assert_allclose(flat(back), -flat(first), rtol=1e-12)
+    assert float(following.report["retreat"]) == 1.0
+    assert float(following.caution) == CHANGE**2 * float(state.caution)
+    assert float(following.expected) == 0.0
+    assert not ravel_pytree(following.previous)[0].any()
 
 
 @pytest.mark.parametrize(
     ("change", "error", "overlap", "accepted"),
     [
         (-1.0, 0.1, 0.95, True),
+        (-1.9, 0.1, 0.95, True),
+        (-2.1, 0.1, 0.95, False),  # more than the model can explain
         (0.0, 0.0, 1.0, True),
         (0.19, 0.1, 0.95, True),  # uphill within two errors
         (0.21, 0.1, 0.95, False),
@@ -208,8 +272,7 @@ def test_other_walkers_judge_the_step_behind():
     ],
 )
 def test_which_steps_are_accepted(change, error, overlap, accepted):
-    measured = PairedChange(*(jnp.asarray(value) for value in (change, error, overlap)))
-    assert bool(acceptable(measured)) == accepted
+    assert bool(acceptable(change_of(change, error, 0.0, overlap), jnp.asarray(-1.0))) == accepted
 
 
 @pytest.mark.parametrize(
@@ -233,8 +296,12 @@ def test_rejected_steps_are_tried_anew(good, made, caution, start):
     assert bool(tried.accepted) == (made < ATTEMPTS)
 
 
-def never(_):
+def never(*_):
     return jnp.zeros((), bool)
+
+
+def always(*_):
+    return jnp.ones((), bool)
 
 
 def test_a_step_that_fails_throughout_is_not_made():
@@ -260,6 +327,7 @@ def test_every_part_has_an_effect(part):
         "rejection": {"acceptable": never},
         "adaptation": {"POOR": 10.0},
         "floor": {"generalised": trusting},
+        "retreat": {"refuted": always},
     }
     changes = EXACT | provoked.get(part, {})
 
@@ -274,62 +342,77 @@ def test_every_part_has_an_effect(part):
     assert np.abs(one - other).max() > 1e-3 * np.abs(other).max()
 
 
+def gaussian(width, step, x):
+    """What is known of exp(-b x^2 / 2) in the oscillator, with E(b) = b/4 + 1/(4 b), along a step in b."""
+    return End(-0.5 * width * x**2, -0.5 * step * x**2, 0.5 * width + 0.5 * (1 - width**2) * x**2)
+
+
+def slope(width):
+    """dE/db."""
+    return 0.25 - 0.25 / width**2
+
+
 def test_the_paired_change_by_brute_force():
-    psi, params, x, energies, grads = situation(WALKERS)
-    moved = optax.apply_updates(params, jax.tree.map(lambda g: -1e-3 * g, grads))
-    energies = clip_local_energies(energies)
-    after = clip_local_energies(walker_energies(psi, moved, x, SITUATION, WALKERS))
-    ratios = 2 * (psi.log_psi(moved, x) - psi.log_psi(params, x))
-    # Weights are known but for a factor.
-    found = paired_change(ratios + 700.0, energies, after)
-    weights = np.exp(np.asarray(ratios))
-    weights /= weights.mean()
-    new, old = np.mean(weights * np.asarray(after)), np.mean(energies)
-    np.testing.assert_allclose(found.change, new - old, rtol=1e-10)
-    np.testing.assert_allclose(found.overlap, weights.sum() ** 2 / (weights**2).sum() / WALKERS, rtol=1e-12)
+    """Half the step times the sum of the slopes, each 2 Cov(E_L, D), the second one reweighted."""
+    x = jax.random.normal(jax.random.key(2), (500,))
+    before, after = gaussian(1.3, -0.4, x), gaussian(0.9, -0.4, x)
+    # The logarithm is known but for a constant.
+    found = paired_change(before, after._replace(log_psi=after.log_psi + 350.0))
+    weights = np.exp(2 * np.asarray(after.log_psi - before.log_psi))
+    covariances = [
+        np.cov(np.asarray(end.energies), np.asarray(end.slopes), aweights=w, bias=True)[0, 1]
+        for end, w in ((before, np.ones(500)), (after, weights))
+    ]
+    np.testing.assert_allclose(found.change, sum(covariances), rtol=1e-10)
+    np.testing.assert_allclose(found.overlap, weights.sum() ** 2 / (weights**2).sum() / 500, rtol=1e-12)
 
 
 def test_the_error_of_the_paired_change_is_that_of_the_jackknife():
     """Leaving out one walker at a time."""
-    x = jax.random.normal(jax.random.key(1), (2000,))
-    ratios, before, after = -0.3 * x**2 + 0.1 * x, x**2, 0.5 * x**2 + x
-    weights, rest = np.exp(ratios), len(x) - 1
-    old = (np.sum(before) - before) / rest
-    new = (np.sum(weights * after) - weights * after) / (np.sum(weights) - weights)
-    jackknife = np.sqrt(rest * np.var(new - old))
-    np.testing.assert_allclose(paired_change(ratios, before, after).error, jackknife, rtol=2e-3)
+    x = jax.random.normal(jax.random.key(1), (400,))
+    before, after = gaussian(1.0, 0.3, x), gaussian(1.3, 0.3, x)
+    energies = after.energies + 0.3 * x
+    after = after._replace(energies=energies)
+
+    def left_out(index):
+        others = jnp.delete(jnp.arange(400), index, assume_unique_indices=True)
+        return paired_change(*(End(*(part[others] for part in end)) for end in (before, after))).change
+
+    changes = jax.lax.map(left_out, jnp.arange(400))
+    jackknife = np.sqrt(399 * np.var(changes))
+    np.testing.assert_allclose(paired_change(before, after).error, jackknife, rtol=0.03)
 
 
 def test_the_paired_change_is_unbiased_and_its_error_honest():
-    """Gaussians exp(-b x^2 / 2) in the oscillator, with E(b) = b/4 + 1/(4 b)."""
-    b, c, count = 1.3, 1.2, 200
-    x = jax.random.normal(jax.random.key(0), (count, 4000)) / jnp.sqrt(2 * b)
-
-    def local(width):
-        return 0.5 * width + 0.5 * (1 - width**2) * x**2
-
-    found = jax.vmap(paired_change)((b - c) * x**2, local(b), local(c))
-    exact = (c + 1 / c - b - 1 / b) / 4
-    pulls = (np.asarray(found.change) - exact) / np.asarray(found.error)
+    """That of the trapezoidal rule, which is off by the third order of the step."""
+    b, c, count, walkers = 1.3, 1.2, 200, 4000
+    x = jax.random.normal(jax.random.key(0), (count, walkers)) / jnp.sqrt(2 * b)
+    found = jax.vmap(lambda x: paired_change(gaussian(b, c - b, x), gaussian(c, c - b, x)))(x)
+    rule = 0.5 * (slope(b) + slope(c)) * (c - b)
+    assert abs(rule - (c + 1 / c - b - 1 / b) / 4) < 0.1 * abs(c - b) ** 3
+    pulls = (np.asarray(found.change) - rule) / np.asarray(found.error)
     assert abs(pulls.mean()) < 5 / np.sqrt(count)
     assert np.std(pulls) == pytest.approx(1.0, abs=5 / np.sqrt(2 * count))
     # Far less than the noise of two independent walks.
-    assert float(found.error.mean()) < 0.3 * np.sqrt(2 * float(local(b).var()) / 4000)
+    assert float(found.error.mean()) < 0.3 * np.sqrt(2 * float(gaussian(b, 0.0, x).energies.var()) / walkers)
 
 
 def test_the_overlap_measures_the_fisher_distance():
     """1 / overlap - 1 = d^T F d to leading order."""
-    _, fisher, _ = dense_metrics()
+    _, fisher, *_ = dense_metrics()
     updates, state = step(**EXACT, REACH=1e-4)
     np.testing.assert_allclose(1 / state.report["overlap"] - 1, flat(updates) @ fisher @ flat(updates), rtol=0.05)
 
 
 def test_nothing_changes_within_rounding():
+    """Along what only scales psi, energies differ by rounding."""
     energies = jnp.linspace(-3.0, 5.0, 64)
-    found = paired_change(jnp.zeros(64), energies, energies)
-    assert float(found.change) == 0.0
+    end = End(jnp.zeros(64), jnp.ones(64), energies)
+    found = paired_change(end, end)
+    assert abs(float(found.change)) <= float(found.rounding)
     assert float(found.overlap) == pytest.approx(1.0)
-    assert float(found.error) == pytest.approx(ROUNDING * np.finfo(float).eps * 1.0, rel=1e-9)
+    assert float(found.rounding) == pytest.approx(ROUNDING * np.finfo(float).eps * 1.0, rel=1e-9)
+    assert float(found.error) == pytest.approx(float(found.rounding), rel=1e-9)
 
 
 def run_epochs(psi, epochs, particles=2):
@@ -410,7 +493,7 @@ def test_a_run_from_end_to_end(tmp_path):
     outcome = train(config, tmp_path / "run")
     assert outcome.result["status"] == "complete"
     curve = pd.read_csv(tmp_path / "run" / "curve.csv")
-    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap", "floor"]
+    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap", "floor", "retreat"]
     told = curve[["energy", "lambda", "rho", "attempts", "overlap", "minres_residual", "minres_iterations"]]
     assert np.isfinite(told).all(axis=None)
     assert (curve["attempts"] >= 1).all()

@@ -3,18 +3,20 @@
 With g the gradient, G the decision metric, F the Fisher metric, and x0 what is left of the previous update, a step is
 the minimum of
 
-    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),        eta = b tr F (1/sqrt(W) + 1/sqrt(P))^2,
+    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),      eta = 4 b E[D^T D] (1/sqrt(W) + 1/sqrt(P))^2,
 
-for W walkers and P parameters, with lambda = c sigma, sigma the spread of the local energies, c and b <= 1 found along
-the way; ``docs/proximal.md`` derives it. Differs from the study's decisional gradient descent in that
+for W walkers with scores D and P parameters, with lambda = c sigma, sigma the spread of the local energies, c and
+b <= 1 found along the way; ``docs/proximal.md`` derives it. Differs from the study's decisional gradient descent in
+that
 1. the momentum is inside of the problem and points downhill (of G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys.
    516, 113351 (2024), who have it for the Fisher metric alone), instead of a start for MINRES;
 2. layers are coupled in the direction, too, which is then the step: nothing is left to scale;
 3. the damping weighs a change of the state, not of its parameters, and vanishes with the spread of the local energies;
 4. a step is judged in its own epoch by the paired change of the energy on the same walkers, with its error
-   (:mod:`repro.optimizers.paired`): rejected if the energy rises beyond it, while the walkers are kept;
-5. what a step does for walkers that it was not computed with tells how far directions that few walkers see may be
-   trusted: that is b;
+   (:mod:`repro.optimizers.paired`): rejected if the energy rises beyond it, or falls by more than the model can
+   explain, while the walkers are kept;
+5. the walkers of the next epoch, which had no part in a step, judge it as well: they may take it back, and they tell
+   how far directions that few walkers see may be trusted: that is b;
 6. MINRES ends by its residual.
 """
 
@@ -35,7 +37,7 @@ from repro.curvature.blocks import partition
 from repro.curvature.derivatives import derivatives
 from repro.curvature.metric import GramMetric, decision_metric, fisher
 from repro.optimizers.optimizer import Optimizer
-from repro.optimizers.paired import PairedChange, paired_change
+from repro.optimizers.paired import End, PairedChange, paired_change
 from repro.parallel import mean, walkers_of_all
 from repro.physics.local_energy import clip_local_energies
 from repro.solvers.minres import minres
@@ -52,7 +54,10 @@ REACH = 0.3
 LEAST_OVERLAP = 0.5
 """A step that leaves fewer walkers in effect cannot be judged by them."""
 SIGNIFICANT = 2.0
-"""Standard errors by which a rejected step raises the energy."""
+"""Standard errors by which a rejected step raises the energy, or one that is taken back."""
+MOST = 2.0
+"""Ratio of actual to predicted change beyond which a step is rejected: a gain that the model cannot explain is that of
+these walkers alone, as where a node passes between them."""
 POOR, GOOD = 0.25, 0.75
 """Ratios of actual to predicted change beyond which the damping is raised or lowered (Levenberg, Marquardt)."""
 CHANGE = 2.0
@@ -67,6 +72,7 @@ class ProximalState(NamedTuple):
         caution: c of the next step.
         floor: b of the last step.
         previous: the previous update, by layer blocks.
+        carried: one if the next step goes on with it, zero if the model did not hold so far.
         expected: the change of the energy that it brought on the walkers that it was computed with.
         report: scalars of the last update.
     """
@@ -74,6 +80,7 @@ class ProximalState(NamedTuple):
     caution: Array
     floor: Array
     previous: Blocks
+    carried: Array
     expected: Array
     report: dict[str, Array]
 
@@ -100,7 +107,9 @@ class Attempt(NamedTuple):
     iterations: Array
 
 
-REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", "attempts", "overlap", "floor")
+FURTHER = ("attempts", "overlap", "floor", "retreat")
+"""Columns of the curve that other optimisers do not have."""
+REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", *FURTHER)
 
 
 def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None = None) -> Optimizer:
@@ -117,7 +126,7 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         blocks = partition(psi, params).split(params)
         zero = jnp.zeros((), blocks[0].dtype)
         previous = jax.tree.map(jnp.zeros_like, blocks)
-        return ProximalState(zero + 1.0, zero + 1.0, previous, zero, dict.fromkeys(REPORTED, zero))
+        return ProximalState(zero + 1.0, zero + 1.0, previous, zero, zero, dict.fromkeys(REPORTED, zero))
 
     def update(
         grads: Any, state: ProximalState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
@@ -129,28 +138,35 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         g, restore = ravel_pytree(found.parts.split(grads))
         model = _Quadratic(decision_metric(found), restore, "coupling" not in without)
         information = _Quadratic(fisher(found), restore, "coupling" not in without)
+        stiffness = _diagonal(decision_metric(found))
+        moments = _diagonal(fisher(found, centred=False))
         previous = ravel_pytree(state.previous)[0]
         kinetic = _kinetic(psi, params, walkers, chunk)
-        log_psi = psi.log_psi(params, walkers)
         before = clip_local_energies(local_energies)
         # Not less than rounding, or the damping of an exact eigenstate would vanish.
         least = jnp.finfo(before.dtype).eps * jnp.maximum(1.0, jnp.abs(mean(before)))
         spread = jnp.maximum(jnp.sqrt(mean((before - mean(before)) ** 2)), least)
 
         def measure(step: Array) -> PairedChange:
-            moved = jax.tree.map(jnp.add, params, found.parts.join(restore(step)))
+            by = found.parts.join(restore(step))
+            moved = jax.tree.map(jnp.add, params, by)
             # The potential is the same: the walkers do not move.
             after = clip_local_energies(local_energies - kinetic + _kinetic(psi, moved, walkers, chunk))
-            return paired_change(2.0 * (psi.log_psi(moved, walkers) - log_psi), before, after)
+            ends = []
+            for at, energies in ((params, before), (moved, after)):
+                log_psi, slopes = jax.jvp(lambda theta: psi.log_psi(theta, walkers), (at,), (by,))
+                ends.append(End(log_psi, slopes, energies))
+            return paired_change(*ends)
 
-        floor = state.floor
-        if "floor" not in without:
-            floor = generalised(floor, state.expected, measure(-previous))
-        regulator = _Regulator(information, walkers_of_all(walkers.shape[0]), floor, "information" in without)
+        back = measure(-previous)
+        floor = state.floor if "floor" in without else generalised(state.floor, state.expected, back)
+        retreat = jnp.zeros((), bool) if "retreat" in without else refuted(state.expected, back)
+        noise = moments.sum() * (walkers_of_all(walkers.shape[0]) ** -0.5 + g.size**-0.5) ** 2
+        regulator = _Regulator(information, moments, floor * noise, "information" in without)
 
         def attempt(caution: Array, start: Array) -> Attempt:
             damping = caution * spread
-            scale = (model.diagonal + damping * regulator.diagonal) ** PRECONDITIONER_POWER
+            scale = (stiffness + damping * regulator.diagonal) ** PRECONDITIONER_POWER
             solved = minres(
                 lambda v: model(v) + damping * regulator(v),
                 -g - model(start),
@@ -167,15 +183,17 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             step = factor * step
             predicted = g @ step + 0.5 * step @ model(step)
             measured = measure(step)
-            accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured)
+            accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured, predicted)
             return Attempt(
                 step, predicted, measured, accepted, factor < 1.0, solved.residual, solved.iterations.astype(g.dtype)
             )
 
-        start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * previous
+        start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * state.carried * previous
         caution, made, tried = first_accepted(attempt, state.caution, start)
-        step = jnp.where(tried.accepted, tried.update, 0.0)
+        onward = jnp.where(tried.accepted, tried.update, 0.0)
+        step = jnp.where(retreat, -previous, onward)
         following = caution if "adaptation" in without else adapted(caution, tried)
+        following = jnp.where(retreat, CHANGE**2 * state.caution, following)
         report = {
             "lambda": caution * spread,
             "rho": tried.measured.change / tried.predicted,
@@ -184,17 +202,33 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             "attempts": made.astype(g.dtype),
             "overlap": jnp.where(tried.accepted, tried.measured.overlap, 0.0),
             "floor": floor,
+            "retreat": retreat.astype(g.dtype),
         }
-        expected = jnp.where(tried.accepted, tried.measured.change, 0.0)
-        return found.parts.join(restore(step)), ProximalState(following, floor, restore(step), expected, report)
+        # Of a step back nothing is expected, and it is not gone on with.
+        expected = jnp.where(tried.accepted & ~retreat, tried.measured.change, 0.0)
+        kept = restore(jnp.where(retreat, 0.0, step))
+        carried = jnp.where(poor(tried), jnp.zeros_like(caution), 1.0)
+        return found.parts.join(restore(step)), ProximalState(following, floor, kept, carried, expected, report)
 
-    return Optimizer(init, update, lambda state: state.report, further=("attempts", "overlap", "floor"))
+    return Optimizer(init, update, lambda state: state.report, further=FURTHER)
 
 
-def acceptable(measured: PairedChange) -> Array:
-    """Whether a step may be made: finite, close enough to be judged, and not uphill beyond its error."""
+def acceptable(measured: PairedChange, predicted: Array) -> Array:
+    """Whether a step may be made: close enough to be judged, not uphill beyond its error, no better than explained."""
     usable = jnp.isfinite(measured.change) & (measured.overlap > LEAST_OVERLAP)
-    return usable & (measured.change <= SIGNIFICANT * measured.error)
+    explained = measured.change >= jnp.minimum(MOST * predicted, 0.0) - measured.rounding
+    return usable & explained & (measured.change <= SIGNIFICANT * measured.error)
+
+
+def refuted(expected: Array, back: PairedChange) -> Array:
+    """Whether a step is to be taken back: for walkers that had no part in it, that is downhill beyond its error.
+
+    Args:
+        expected: change of the energy by the step, on the walkers that it was computed with.
+        back: what undoing it does, on walkers of the state that it led to.
+    """
+    usable = (expected < 0) & jnp.isfinite(back.change) & (back.overlap > LEAST_OVERLAP)
+    return usable & (back.change < -SIGNIFICANT * back.error)
 
 
 def first_accepted(
@@ -223,23 +257,26 @@ def first_accepted(
     return jax.lax.while_loop(lambda carry: ~carry[2].accepted & (carry[1] < ATTEMPTS), another, begin)
 
 
-def adapted(caution: Array, tried: Attempt) -> Array:
-    """The next c: raised where the model does not hold so far, lowered where it does.
+def poor(tried: Attempt) -> Array:
+    """Whether the model does not hold as far as a step goes.
 
-    Nothing changes where the error of the paired change leaves that open.
+    Both changes are of the same walkers and share their noise; nothing follows from what rounding leaves open.
     """
-    change, error = tried.measured.change, tried.measured.error
-    poor = change - error > POOR * tried.predicted
-    good = (change + error < GOOD * tried.predicted) & ~tried.limited
+    return tried.measured.change - tried.measured.rounding > POOR * tried.predicted
+
+
+def adapted(caution: Array, tried: Attempt) -> Array:
+    """The next c: raised where the model does not hold so far, lowered where it does."""
+    good = (tried.measured.change + tried.measured.rounding < GOOD * tried.predicted) & ~tried.limited
     judged = tried.accepted & (tried.predicted < 0)
-    return jnp.where(judged & poor, CHANGE * caution, jnp.where(judged & good, caution / CHANGE, caution))
+    return jnp.where(judged & poor(tried), CHANGE * caution, jnp.where(judged & good, caution / CHANGE, caution))
 
 
 def generalised(floor: Array, expected: Array, back: PairedChange) -> Array:
     """The next b: raised where the last step did less for other walkers than for its own, lowered where it did as much.
 
-    A step that follows the noise of its walkers lowers their energy and no other's. Nothing changes where the error of
-    the paired change leaves that open; b = 1 is the edge of pure noise, and enough.
+    A step that follows the noise of its walkers lowers their energy and no other's. Where the error of the change
+    leaves open whether it helped at all, noise is what it followed. b = 1 is the edge of pure noise, and enough.
 
     Args:
         floor: b.
@@ -248,9 +285,15 @@ def generalised(floor: Array, expected: Array, back: PairedChange) -> Array:
     """
     change, error = -back.change, back.error
     judged = (expected < 0) & jnp.isfinite(change) & (back.overlap > LEAST_OVERLAP)
-    poor, good = change - error > POOR * expected, change + error < GOOD * expected
-    following = jnp.where(poor, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))
+    less = (change - error > POOR * expected) | (change + error > 0)
+    good = change + error < GOOD * expected
+    following = jnp.where(less, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))
     return jnp.where(judged, following, floor)
+
+
+def _diagonal(metric: GramMetric) -> Array:
+    """Of a metric, on flat vectors."""
+    return ravel_pytree(tuple(metric.diagonal(index) for index in range(metric.jacobian.blocks)))[0]
 
 
 class _Quadratic:
@@ -259,25 +302,21 @@ class _Quadratic:
     def __init__(self, metric: GramMetric, restore: Any, coupled: bool) -> None:
         self._product = metric.matvec if coupled else metric.block_diagonal
         self._restore = restore
-        self.diagonal = ravel_pytree(tuple(metric.diagonal(index) for index in range(metric.jacobian.blocks)))[0]
 
     def __call__(self, v: Array) -> Array:
         return ravel_pytree(self._product(self._restore(v)))[0]
 
 
 class _Regulator:
-    """F + eta, or eta alone, with eta = b tr F (1/sqrt(W) + 1/sqrt(P))^2.
+    """F + eta, or eta alone, with eta = b tr 4 E[D D^T] (1/sqrt(W) + 1/sqrt(P))^2.
 
-    Were all P directions alike, W walkers would still find eigenvalues of F up to eta in some: the edge of V. A.
-    Marchenko and L. A. Pastur (Math. USSR Sbornik 1, 457 (1967)), below which a spectrum is noise.
+    Were all P directions alike, W walkers would still find eigenvalues up to that, with b = 1, in some: the edge of V.
+    A. Marchenko and L. A. Pastur (Math. USSR Sbornik 1, 457 (1967)), below which a spectrum is noise.
     """
 
-    def __init__(self, information: _Quadratic, walkers: int, floor: Array, plain: bool) -> None:
-        self.information, self._plain = information, plain
-        parameters = information.diagonal.size
-        edge = jnp.sum(information.diagonal) * (walkers**-0.5 + parameters**-0.5) ** 2
-        self._floor = floor * edge
-        self.diagonal = jnp.where(plain, 0.0, information.diagonal) + self._floor
+    def __init__(self, information: _Quadratic, moments: Array, floor: Array, plain: bool) -> None:
+        self.information, self._floor, self._plain = information, floor, plain
+        self.diagonal = jnp.where(plain, 0.0, moments) + floor
 
     def __call__(self, v: Array) -> Array:
         return self._floor * v if self._plain else self.information(v) + self._floor * v
