@@ -37,12 +37,11 @@ from repro.optimizers.proximal import (
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling import initial_chain
-from repro.study.cases import PARTICLES, STRENGTHS
 from repro.study.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, training_epoch, walker_energies
 from repro.training.reporting import Silent
-from repro.training.run import build_model, train
+from repro.training.run import train
 from repro.training.state import TRAINING_STREAM, TrainState
 
 WALKERS = 64
@@ -506,23 +505,3 @@ def test_a_run_from_end_to_end(tmp_path):
     train(config, tmp_path / "again", resume=True)
     again = pd.read_csv(tmp_path / "again" / "curve.csv")
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), curve.drop(columns="seconds"), check_exact=True)
-
-
-@pytest.mark.parametrize("particles", PARTICLES)
-def test_no_step_is_lost_in_any_case(particles):
-    """Twenty epochs of every coupling from the pretrained state, at the smoke profile and in its precision."""
-    with jax.enable_x64(False):
-        model = build_model(configure(particles=particles, v0=0, optimizer="proximal-dgd", profile="smoke"), 32)
-        fit, descent = (
-            jax.jit(chunk_of_epochs(phase.epoch, phase.stream, count))
-            for phase, count in zip(model.phases, (model.phases[0].epochs, 20), strict=True)
-        )
-        state, _ = fit(model.initial_state(), model.seed, model.system, jnp.int32(model.phases[0].epochs))
-        fresh = model.enter(model.phases[1], state)
-        for v0 in STRENGTHS:
-            system = System(jnp.float32(v0), jnp.float32(0.5))
-            last, metrics = descent(fresh, model.seed, system, jnp.int32(20))
-            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last.params)), v0
-            energies = np.asarray(metrics["energy"])
-            assert np.isfinite(energies).all(), v0
-            assert energies[-5:].mean() < energies[0] + 5 * float(metrics["energy_error"][0]), v0
