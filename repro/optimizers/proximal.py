@@ -213,11 +213,15 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
     return Optimizer(init, update, lambda state: state.report, further=FURTHER)
 
 
+def _usable(measured: PairedChange) -> Array:
+    """Whether the walkers can judge a step: finite, and enough of them left in effect."""
+    return jnp.isfinite(measured.change) & (measured.overlap > LEAST_OVERLAP)
+
+
 def acceptable(measured: PairedChange, predicted: Array) -> Array:
     """Whether a step may be made: close enough to be judged, not uphill beyond its error, no better than explained."""
-    usable = jnp.isfinite(measured.change) & (measured.overlap > LEAST_OVERLAP)
     explained = measured.change >= jnp.minimum(MOST * predicted, 0.0) - measured.rounding
-    return usable & explained & (measured.change <= SIGNIFICANT * measured.error)
+    return _usable(measured) & explained & (measured.change <= SIGNIFICANT * measured.error)
 
 
 def refuted(expected: Array, back: PairedChange) -> Array:
@@ -227,8 +231,7 @@ def refuted(expected: Array, back: PairedChange) -> Array:
         expected: change of the energy by the step, on the walkers that it was computed with.
         back: what undoing it does, on walkers of the state that it led to.
     """
-    usable = (expected < 0) & jnp.isfinite(back.change) & (back.overlap > LEAST_OVERLAP)
-    return usable & (back.change < -SIGNIFICANT * back.error)
+    return (expected < 0) & _usable(back) & (back.change < -SIGNIFICANT * back.error)
 
 
 def first_accepted(
@@ -284,7 +287,7 @@ def generalised(floor: Array, expected: Array, back: PairedChange) -> Array:
         back: what undoing it does, on walkers of the state that it led to.
     """
     change, error = -back.change, back.error
-    judged = (expected < 0) & jnp.isfinite(change) & (back.overlap > LEAST_OVERLAP)
+    judged = (expected < 0) & _usable(back)
     less = (change - error > POOR * expected) | (change + error > 0)
     good = change + error < GOOD * expected
     following = jnp.where(less, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))

@@ -33,11 +33,9 @@ class SpringState(NamedTuple):
 
     Attributes:
         previous: phi of the last epoch, as one vector.
-        report: scalars of the last update.
     """
 
     previous: Array
-    report: dict[str, Array]
 
 
 def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chunk: int | None = None) -> Optimizer:
@@ -50,8 +48,7 @@ def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chu
     """
 
     def init(params: Any) -> SpringState:
-        zero = jnp.zeros_like(ravel_pytree(params)[0])
-        return SpringState(zero, {"lambda": jnp.asarray(config.damping, zero.dtype)})
+        return SpringState(jnp.zeros_like(ravel_pytree(params)[0]))
 
     def update(
         grads: Any, state: SpringState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
@@ -72,9 +69,9 @@ def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chu
         phi = everyone @ solved + start
         step = config.learning_rate * phi
         step *= jnp.minimum(1.0, jnp.sqrt(config.step_limit / (step @ step)))
-        return restore(-step), SpringState(phi, state.report)
+        return restore(-step), SpringState(phi)
 
-    return Optimizer(init, update, lambda state: state.report)
+    return Optimizer(init, update, lambda state: {"lambda": jnp.asarray(config.damping, state.previous.dtype)})
 
 
 def _scores(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
