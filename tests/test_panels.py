@@ -143,3 +143,40 @@ def test_a_grid_of_any_number_of_cases(count):
     shown = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert shown.count("not run yet") == len(CASES) - count
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (math.inf, "diverged"),
+        (20.0, "> 1000 %"),
+        (0.123, "12 %"),
+        (0.0123, "1.2 %"),
+        (1e-4, "0.01 %"),
+        (0.0, "< 0.001 %"),
+    ],
+)
+def test_errors_are_told_in_per_cent(error, told):
+    assert panels.error_told(error) == told
+
+
+def test_levels_are_told_of_a_row():
+    assert panels.levels_told({"epochs_to_1_percent": 57.0, "epochs_to_0.1_percent": math.inf}) == "57 / never"
+
+
+def test_a_shaded_table(axis):
+    """Darker with the error, legible on dark, a dash where nothing is."""
+    cells = {(0, 0): ("good", 0.0), (0, 1): ("bad", 0.5), (1, 1): ("lost", math.inf)}
+    panels.shaded_table(axis, cells, ["a", "b"], ["c", "d"], "error")
+    texts = {(round(text.get_position()[1]), round(text.get_position()[0])): text for text in axis.texts}
+    assert {place: text.get_text() for place, text in texts.items()} == {
+        (0, 0): "good",
+        (0, 1): "bad",
+        (1, 0): "—",
+        (1, 1): "lost",
+    }
+    assert [texts[place].get_color() for place in ((0, 0), (0, 1), (1, 1))] == ["black", "white", "white"]
+    shade = axis.images[0].get_array()
+    assert shade[0, 0] < shade[0, 1] < shade[1, 1]
+    assert np.ma.is_masked(shade[1, 0]) or math.isnan(shade[1, 0])
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]

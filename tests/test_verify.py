@@ -49,7 +49,7 @@ def root(made, tmp_path):
 def quick(monkeypatch):
     """The evidence that takes a minute, replaced."""
     for name in ("kronecker_distance", "kronecker_gain"):
-        monkeypatch.setitem(evidence.COMPUTED, name, (lambda _: [evidence.Item("", 2.0)] * 5, 5))
+        monkeypatch.setitem(evidence.COMPUTED, name, evidence.Computed(lambda _: [evidence.Item("", 2.0)] * 5, 5))
 
 
 def test_what_comes_with_the_project_is_as_listed():

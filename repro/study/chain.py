@@ -11,6 +11,7 @@ from repro.config import BEYOND, differences
 from repro.errors import InputError
 from repro.optimizers.presets import COMPOSITIONS
 from repro.study.claims import Claim, claims_of, load_claims
+from repro.study.evidence import configs_of
 from repro.study.figures import notebook_paths
 from repro.study.profiles import PROFILES, configure
 from repro.study.store import STORED_RUNS, Run, RunSource, project_path
@@ -103,7 +104,7 @@ def chain_of(figure: str) -> Tree:
 
 
 def _add_runs(branch: Tree, claim: Claim, source: RunSource) -> None:
-    configs = claim.configs
+    configs = configs_of(claim)
     if not configs:
         return
     runs = source.available(configs)

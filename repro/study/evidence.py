@@ -6,15 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from repro.config import RunConfig, SystemConfig
+from repro.config import PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references import stored_reference
 from repro.study import convergence
+from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
@@ -122,6 +123,11 @@ def ratio(first: float, second: float) -> float:
     return math.inf if second == 0.0 else first / second
 
 
+def configs_of(claim: Claim) -> list[RunConfig]:
+    """The runs that a claim is about, or that its numbers are made of."""
+    return COMPUTED[claim.quantity].configs() if claim.quantity in COMPUTED else claim.configs
+
+
 def gather(claim: Claim, source: RunSource) -> Evidence:
     """The evidence for a claim that the runs at hand give.
 
@@ -129,8 +135,10 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
         InputError: for a quantity that is not known.
     """
     if claim.quantity in COMPUTED:
-        computed, count = COMPUTED[claim.quantity]
-        return Evidence(tuple(computed(source)), count)
+        computed, configs = COMPUTED[claim.quantity], configs_of(claim)
+        there = {run.config.content_hash for run in source.available(configs)}
+        missing = tuple(config for config in configs if config.content_hash not in there)
+        return Evidence(tuple(computed.items(source)), computed.wanted, missing)
     if claim.quantity != "kind" and claim.quantity not in RUN_QUANTITIES:
         known = ", ".join(("kind", *RUN_QUANTITIES, *COMPUTED))
         raise InputError(f"claim {claim.id}: quantity = {claim.quantity!r}: unknown; known are {known}")
@@ -246,6 +254,11 @@ def density_run(particles: int, v0: float) -> RunConfig:
     return configure(particles=particles, v0=v0, optimizer="dgd", epochs=300, start="aligned", damping=10.0)
 
 
+def density_runs(v0: float) -> list[RunConfig]:
+    """Those of all numbers of particles."""
+    return [density_run(count, v0) for count in PARTICLES]
+
+
 def maxima(density: np.ndarray, error: np.ndarray) -> int:
     """Maxima of a sampled density that stand out of its noise.
 
@@ -266,7 +279,7 @@ def maxima(density: np.ndarray, error: np.ndarray) -> int:
 def _maxima_of(v0: float, expected: Callable[[int], int]) -> Callable[[RunSource], list[Item]]:
     def items(source: RunSource) -> list[Item]:
         found = []
-        for run in source.available([density_run(count, v0) for count in PARTICLES]):
+        for run in source.available(density_runs(v0)):
             if not run.complete:
                 continue
             table = observables_of(run).density
@@ -279,13 +292,38 @@ def _maxima_of(v0: float, expected: Callable[[int], int]) -> Callable[[RunSource
     return items
 
 
-COMPUTED: dict[str, tuple[Callable[[RunSource], Sequence[Item]], int]] = {
-    "cost_ratio": (cost_ratios, len(COMPARED_COSTS) * len(COMPARED_PARTICLES)),
-    "growth_ratio": (growth_ratios, len(GROWN_PARTICLES)),
-    "ci_excess": (ci_excesses, len(CASES)),
-    "kronecker_distance": (kronecker_quality("distance"), SMALL_STATES),
-    "kronecker_gain": (kronecker_quality("gain"), SMALL_STATES),
-    "surplus_maxima_bunched": (_maxima_of(BUNCHED, lambda _: 1), len(PARTICLES)),
-    "missing_maxima_crystal": (_maxima_of(CRYSTAL, lambda particles: particles), len(PARTICLES)),
+def ablation_losses(source: RunSource) -> list[Item]:
+    """How many times the epochs proximal DGD needs without each of its parts, where that hurts most."""
+    runs = source.available(ablation_configs())
+    exact = {run.config.system: exact_energy(run.config.system) for run in runs}
+    found = losses(ablation_table(runs, exact))
+    return [Item(f"without {part}", value, "", names) for part, (value, names) in found.items()]
+
+
+class Computed(NamedTuple):
+    """Numbers that do not come from curves as they are.
+
+    Attributes:
+        items: the numbers, given where runs come from.
+        wanted: how many there should be.
+        configs: of the runs they are made of.
+    """
+
+    items: Callable[[RunSource], Sequence[Item]]
+    wanted: int
+    configs: Callable[[], list[RunConfig]] = list
+
+
+COMPUTED = {
+    "cost_ratio": Computed(cost_ratios, len(COMPARED_COSTS) * len(COMPARED_PARTICLES)),
+    "growth_ratio": Computed(growth_ratios, len(GROWN_PARTICLES)),
+    "ablation_loss": Computed(ablation_losses, len(PROXIMAL_PARTS), ablation_configs),
+    "ci_excess": Computed(ci_excesses, len(CASES)),
+    "kronecker_distance": Computed(kronecker_quality("distance"), SMALL_STATES),
+    "kronecker_gain": Computed(kronecker_quality("gain"), SMALL_STATES),
+    "surplus_maxima_bunched": Computed(_maxima_of(BUNCHED, lambda _: 1), len(PARTICLES), lambda: density_runs(BUNCHED)),
+    "missing_maxima_crystal": Computed(
+        _maxima_of(CRYSTAL, lambda particles: particles), len(PARTICLES), lambda: density_runs(CRYSTAL)
+    ),
 }
-"""Numbers that do not come from curves, and how many there should be."""
+"""By the name of the quantity."""

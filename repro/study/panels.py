@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -37,6 +38,8 @@ ERRORS_TOLD = (
     "dotted: 1 % and 0.1 %; a cross: the run diverged"
 )
 """What is to be said of panels of relative errors with one seed."""
+SMALLEST = 1e-5
+"""Smaller relative errors are not told apart in tables."""
 TIMES = {"epoch": "epoch", "seconds": "seconds of training, idle machine"}
 
 
@@ -52,7 +55,11 @@ def wanted_configs(figure: str, profile: str, grid: bool = False) -> list[RunCon
         grid: whether those of the claims about all 25 cases, or those of the other claims.
     """
     claims = [claim for claim in claims_of(figure) if (claim.cases == CASES) is grid]
-    configs = [config for claim in claims for config in replace(claim, profile=profile).configs]
+    return each_once([config for claim in claims for config in replace(claim, profile=profile).configs])
+
+
+def each_once(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The same configurations in their order, without repetitions."""
     return list({config.content_hash: config for config in configs}.values())
 
 
@@ -140,6 +147,27 @@ def median_told(runs: Sequence[Run], measure: Callable[[Run, float], float]) -> 
     low, high = bootstrap_interval(values)
     shown = ["never" if math.isinf(value) else f"{value:,.0f}" for value in (float(np.median(values)), low, high)]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]" if len(values) > 1 else shown[0]
+
+
+def epochs_told(epochs: float) -> str:
+    """A number of epochs, infinite for a miss."""
+    return "never" if math.isinf(epochs) else f"{epochs:.0f}"
+
+
+def levels_told(row: Mapping[str, Any]) -> str:
+    """Epochs to 1 % and to 0.1 % of a row of a table that has a column for each."""
+    return " / ".join(epochs_told(row[f"epochs_to_{100 * level:g}_percent"]) for level in LEVELS)
+
+
+def error_told(error: float) -> str:
+    """A relative error in per cent, infinite for a run that diverged."""
+    if math.isinf(error):
+        return "diverged"
+    if error <= SMALLEST:
+        return f"< {100.0 * SMALLEST:g} %"
+    if error > LARGEST:
+        return f"> {100.0 * LARGEST:g} %"
+    return f"{100.0 * error:.0f} %" if error >= 0.1 else f"{100.0 * error:.2g} %"
 
 
 def case_title(system: SystemConfig) -> str:
@@ -458,3 +486,39 @@ def case_grid(
             axis.tick_params(labelleft=True)
     common_legend(figure, legend)
     return figure
+
+
+def shaded_table(
+    axis: Any,
+    cells: Mapping[tuple[int, int], tuple[str, float]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    shrink: float = 1.0,
+) -> None:
+    """A table whose cells are the darker, the larger their relative error; empty cells hold a dash.
+
+    Args:
+        axis: where to draw.
+        cells: by row and column, a text and the relative error, infinite for a run that diverged.
+        rows: their titles.
+        columns: their titles.
+        label: of the bar that tells the errors.
+        shrink: of the bar.
+    """
+    shade = np.full((len(rows), len(columns)), np.nan)
+    for place in product(range(len(rows)), range(len(columns))):
+        text, error = cells.get(place, ("—", math.nan))
+        ink = "0.5"
+        if place in cells:
+            shade[place] = np.log10(100.0 * min(max(error, SMALLEST), LARGEST))
+            ink = "white" if shade[place] > 0.0 else "black"
+        axis.text(*reversed(place), text, ha="center", va="center", fontsize=7.5, color=ink)
+    image = axis.imshow(shade, cmap="Greys", vmin=-3.0, vmax=2.0, aspect="auto", interpolation="nearest")
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.grid(False)
+    bar = axis.figure.colorbar(image, ax=axis, shrink=shrink, extend="both")
+    bar.set_label(label)
+    bar.set_ticks(range(-3, 3), labels=["0.001", "0.01", "0.1", "1", "10", "100"])

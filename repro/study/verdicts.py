@@ -30,6 +30,7 @@ from repro.study.store import RunSource
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 LEVEL = 0.05
 FEWEST = 5
+NOTHING = "nothing measured yet"
 RARE = 0.2
 """A kind of run rarer than this counts as not occurring."""
 
@@ -136,7 +137,7 @@ def _judge_median(claim: Claim, items: Sequence[Item]) -> tuple[str, str, float 
     """Verdict, sentence and false-alarm rate for one group of numbers."""
     values = [item.value for item in items]
     if not values:
-        return UNDECIDED, "nothing measured yet", None
+        return UNDECIDED, NOTHING, None
     what = _measured(claim)
     interval = median_interval(values)
     if interval is None:
@@ -185,6 +186,8 @@ def _groups(evidence: Evidence) -> list[str]:
 def _every(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
     broken = [item for item in evidence.items if not claim.at_least <= item.value <= claim.at_most]
     what = _measured(claim)
+    if not evidence.items:
+        return UNDECIDED, NOTHING, None, ""
     if broken:
         worst = ", ".join(f"{item.label}: {number(item.value)}" for item in broken[:3])
         told = f"{what}: {len(broken)} of {len(evidence.items)} are not {_bounds(claim)} ({worst})"
