@@ -24,15 +24,18 @@ from repro.optimizers.paired import ROUNDING, End, PairedChange, paired_change
 from repro.optimizers.proximal import (
     ATTEMPTS,
     CHANGE,
+    MEMORY,
     MOMENTUM,
     REACH,
     Attempt,
+    Evidence,
     acceptable,
     adapted,
     first_accepted,
     generalised,
     poor,
     refuted,
+    with_another,
 )
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies
@@ -136,6 +139,13 @@ def change_of(change, error=0.0, rounding=0.0, overlap=1.0):
     return PairedChange(*(jnp.asarray(float(value)) for value in (change, error, rounding, overlap)))
 
 
+def evidence(expected, change, error=0.0):
+    return Evidence(*(jnp.asarray(float(value)) for value in (expected, change, error**2)))
+
+
+HELPED = evidence(-1.0, -1.0)
+
+
 def outcome(change, rounding, predicted=-1.0, accepted=True, limited=False):
     """An attempt; the error has no say in how far the model holds."""
     zero = jnp.zeros(())
@@ -160,7 +170,26 @@ def outcome(change, rounding, predicted=-1.0, accepted=True, limited=False):
     ],
 )
 def test_caution_follows_the_paired_change(tried, factor):
-    assert float(adapted(jnp.asarray(8.0), tried)) == 8.0 * factor
+    assert float(adapted(jnp.asarray(8.0), tried, HELPED)) == 8.0 * factor
+
+
+@pytest.mark.parametrize(
+    ("change", "own", "factor"),
+    [
+        (-0.26, -1.0, 1 / CHANGE),
+        (-0.24, -1.0, 1.0),  # steps help their own walkers alone
+        (0.5, -1.0, 1.0),
+        (-0.24, -0.1, CHANGE),
+        (-0.26, -0.1, CHANGE),
+        (-0.26, -0.5, 1.0),
+    ],
+)
+def test_caution_is_lowered_only_if_steps_help_other_walkers(change, own, factor):
+    assert float(adapted(jnp.asarray(8.0), outcome(own, 0.01), evidence(-1.0, change))) == 8.0 * factor
+
+
+def test_without_evidence_caution_is_lowered():
+    assert float(adapted(jnp.asarray(8.0), outcome(-1.0, 0.01), evidence(0.0, 0.0))) == 8.0 / CHANGE
 
 
 @pytest.mark.parametrize(("change", "expected"), [(-1.0, False), (-0.26, False), (-0.24, True), (0.5, True)])
@@ -183,26 +212,57 @@ def test_a_step_that_the_model_did_not_describe_is_not_gone_on_with():
 @pytest.mark.parametrize(
     ("change", "error", "expected", "factor"),
     [
-        (-1.0, 0.01, -1.0, 1 / CHANGE),  # as much for other walkers as for its own
+        (-1.0, 0.01, -1.0, 1 / CHANGE),  # as much for other walkers as for their own
         (-2.0, 0.01, -1.0, 1 / CHANGE),
         (-0.5, 0.01, -1.0, 1.0),  # neither
-        (-0.1, 0.01, -1.0, CHANGE),  # for its own alone
+        (-0.1, 0.01, -1.0, CHANGE),  # for their own alone
         (0.5, 0.01, -1.0, CHANGE),
-        (-1.0, 0.5, -1.0, 1.0),  # it helped; how much is open
-        (-0.5, 0.6, -1.0, CHANGE),  # whether it helped is open
-        (0.5, 2.0, -1.0, CHANGE),
-        (-1.0, 0.01, 0.0, 1.0),  # no step was made
-        (0.5, 0.01, 0.1, 1.0),  # nor was it expected to help
+        (-1.0, 0.5, -1.0, 1.0),  # not clear yet
+        (-0.5, 0.6, -1.0, 1.0),
+        (0.5, 2.0, -1.0, 1.0),
+        (0.0, 0.0, 0.0, 1.0),  # no step was judged
         (np.nan, 0.01, -1.0, 1.0),
     ],
 )
 def test_the_floor_follows_what_steps_do_for_other_walkers(change, error, expected, factor):
-    def following(floor, overlap):
-        return float(generalised(jnp.asarray(floor), jnp.asarray(expected), change_of(-change, error, 0.0, overlap)))
+    def following(floor):
+        return float(generalised(jnp.asarray(floor), evidence(expected, change, error)))
 
-    assert following(0.25, 0.9) == 0.25 * factor
-    assert following(1.0, 0.9) == min(factor, 1.0)  # pure noise is the most there is
-    assert following(0.25, 0.4) == 0.25  # too far to be judged
+    assert following(0.25) == 0.25 * factor
+    assert following(1.0) == min(factor, 1.0)  # pure noise is the most there is
+
+
+@pytest.mark.parametrize(
+    ("expected", "change", "overlap", "counts"),
+    [
+        (-1.0, -0.3, 0.9, True),
+        (-1.0, 0.3, 0.9, True),
+        (-1.0, -0.3, 0.4, False),  # too far to be judged
+        (-1.0, np.nan, 0.9, False),
+        (0.0, -0.3, 0.9, False),  # no step was made
+        (0.1, -0.3, 0.9, False),  # nor was it expected to help
+    ],
+)
+def test_evidence_is_summed_over_steps(expected, change, overlap, counts):
+    """Errors add in quadrature, and the past fades."""
+    found = with_another(evidence(-2.0, -1.0, 0.5), jnp.asarray(expected), change_of(-change, 0.2, 0.0, overlap))
+    if counts:
+        assert [float(part) for part in found] == pytest.approx(
+            [MEMORY * -2.0 + expected, MEMORY * -1.0 + change, MEMORY * 0.25 + 0.04]
+        )
+    else:
+        assert [float(part) for part in found] == [-2.0, -1.0, 0.25]
+
+
+def test_evidence_is_of_one_floor():
+    """It is kept from step to step, and forgotten when the floor is changed or a step undone."""
+    _, state = step(**EXACT)
+    _, kept = step(state, **EXACT, generalised=same)
+    _, changed = step(state, **EXACT, generalised=trusting)
+    _, undone = step(state, **EXACT, generalised=same, refuted=always)
+    assert float(kept.evidence.expected) == float(state.expected) < 0.0
+    assert float(kept.evidence.variance) > 0.0
+    assert [float(part) for part in (*changed.evidence, *undone.evidence)] == [0.0] * 6
 
 
 def test_other_walkers_judge_the_step_behind():
@@ -221,7 +281,12 @@ def test_other_walkers_judge_the_step_behind():
         return paired_change(*ends)
 
     seen = []
-    with mock.patch.object(module, "generalised", lambda floor, expected, back: seen.append((expected, back)) or floor):
+
+    def watched(known, expected, back):
+        seen.append((expected, back))
+        return known
+
+    with mock.patch.object(module, "with_another", watched):
         found = walker_energies(psi, moved, others, SITUATION, WALKERS)
         proximal_dgd(psi).update(grads, state, moved, walkers=others, local_energies=found)
     [(expected, back)] = seen
@@ -314,7 +379,11 @@ def test_a_step_that_fails_throughout_is_not_made():
     assert float(following.caution) == float(state.caution) * CHANGE ** (2 * (ATTEMPTS - 2))
 
 
-def trusting(floor, expected, back):
+def same(floor, evidence):
+    return floor
+
+
+def trusting(floor, evidence):
     return floor / 8
 
 
@@ -427,9 +496,9 @@ def run_epochs(psi, epochs, particles=2):
 def test_a_state_of_which_only_the_logarithm_is_known(monkeypatch):
     """The same trajectory without the linear maps, which a wavefunction of one's own does not have.
 
-    Few MINRES iterations: many amplify rounding.
+    Few MINRES iterations: once an eigenvector is found, further ones amplify rounding.
     """
-    monkeypatch.setattr(module, "ITERATIONS", 8)
+    monkeypatch.setattr(module, "ITERATIONS", 6)
     psi, _ = random_state(2, hidden=6)
     state, metrics = run_epochs(psi, 5)
     other, found = run_epochs(psi._replace(structure=None), 5)

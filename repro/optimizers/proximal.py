@@ -60,9 +60,25 @@ MOST = 2.0
 these walkers alone, as where a node passes between them."""
 POOR, GOOD = 0.25, 0.75
 """Ratios of actual to predicted change beyond which the damping is raised or lowered (Levenberg, Marquardt)."""
+MEMORY = 0.9
+"""Of the evidence, from step to step."""
 CHANGE = 2.0
 """What the damping is multiplied with, or divided by, after a step; its square after a rejected one."""
 ATTEMPTS = 8
+
+
+class Evidence(NamedTuple):
+    """What steps did for walkers that had no part in them, summed over epochs with :data:`MEMORY`.
+
+    Attributes:
+        expected: change of the energy on the walkers that the steps were computed with.
+        change: that on the walkers after them.
+        variance: of the latter.
+    """
+
+    expected: Array
+    change: Array
+    variance: Array
 
 
 class ProximalState(NamedTuple):
@@ -74,6 +90,7 @@ class ProximalState(NamedTuple):
         previous: the previous update, by layer blocks.
         carried: one if the next step goes on with it, zero if the model did not hold so far.
         expected: the change of the energy that it brought on the walkers that it was computed with.
+        evidence: since b was last changed.
         report: scalars of the last update.
     """
 
@@ -82,6 +99,7 @@ class ProximalState(NamedTuple):
     previous: Blocks
     carried: Array
     expected: Array
+    evidence: Evidence
     report: dict[str, Array]
 
 
@@ -126,7 +144,8 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         blocks = partition(psi, params).split(params)
         zero = jnp.zeros((), blocks[0].dtype)
         previous = jax.tree.map(jnp.zeros_like, blocks)
-        return ProximalState(zero + 1.0, zero + 1.0, previous, zero, zero, dict.fromkeys(REPORTED, zero))
+        evidence = Evidence(zero, zero, zero)
+        return ProximalState(zero + 1.0, zero + 1.0, previous, zero, zero, evidence, dict.fromkeys(REPORTED, zero))
 
     def update(
         grads: Any, state: ProximalState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
@@ -159,7 +178,8 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             return paired_change(*ends)
 
         back = measure(-previous)
-        floor = state.floor if "floor" in without else generalised(state.floor, state.expected, back)
+        evidence = with_another(state.evidence, state.expected, back)
+        floor = state.floor if "floor" in without else generalised(state.floor, evidence)
         retreat = jnp.zeros((), bool) if "retreat" in without else refuted(state.expected, back)
         noise = moments.sum() * (walkers_of_all(walkers.shape[0]) ** -0.5 + g.size**-0.5) ** 2
         regulator = _Regulator(information, moments, floor * noise, "information" in without)
@@ -192,8 +212,11 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         caution, made, tried = first_accepted(attempt, state.caution, start)
         onward = jnp.where(tried.accepted, tried.update, 0.0)
         step = jnp.where(retreat, -previous, onward)
-        following = caution if "adaptation" in without else adapted(caution, tried)
+        following = caution if "adaptation" in without else adapted(caution, tried, evidence)
         following = jnp.where(retreat, CHANGE**2 * state.caution, following)
+        # Of steps with another floor, or of one that is undone, nothing is known.
+        told = retreat | (floor != state.floor)
+        evidence = Evidence(*(jnp.where(told, 0.0, part) for part in evidence))
         report = {
             "lambda": caution * spread,
             "rho": tried.measured.change / tried.predicted,
@@ -208,7 +231,9 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         expected = jnp.where(tried.accepted & ~retreat, tried.measured.change, 0.0)
         kept = restore(jnp.where(retreat, 0.0, step))
         carried = jnp.where(poor(tried), jnp.zeros_like(caution), 1.0)
-        return found.parts.join(restore(step)), ProximalState(following, floor, kept, carried, expected, report)
+        return found.parts.join(restore(step)), ProximalState(
+            following, floor, kept, carried, expected, evidence, report
+        )
 
     return Optimizer(init, update, lambda state: state.report, further=FURTHER)
 
@@ -268,30 +293,39 @@ def poor(tried: Attempt) -> Array:
     return tried.measured.change - tried.measured.rounding > POOR * tried.predicted
 
 
-def adapted(caution: Array, tried: Attempt) -> Array:
-    """The next c: raised where the model does not hold so far, lowered where it does."""
-    good = (tried.measured.change + tried.measured.rounding < GOOD * tried.predicted) & ~tried.limited
-    judged = tried.accepted & (tried.predicted < 0)
-    return jnp.where(judged & poor(tried), CHANGE * caution, jnp.where(judged & good, caution / CHANGE, caution))
-
-
-def generalised(floor: Array, expected: Array, back: PairedChange) -> Array:
-    """The next b: raised where the last step did less for other walkers than for its own, lowered where it did as much.
-
-    A step that follows the noise of its walkers lowers their energy and no other's. Where the error of the change
-    leaves open whether it helped at all, noise is what it followed. b = 1 is the edge of pure noise, and enough.
+def with_another(evidence: Evidence, expected: Array, back: PairedChange) -> Evidence:
+    """The evidence with one more step, if the walkers after it can judge it.
 
     Args:
-        floor: b.
+        evidence: so far.
         expected: change of the energy by the last step, on the walkers that it was computed with.
         back: what undoing it does, on walkers of the state that it led to.
     """
-    change, error = -back.change, back.error
     judged = (expected < 0) & _usable(back)
-    less = (change - error > POOR * expected) | (change + error > 0)
-    good = change + error < GOOD * expected
-    following = jnp.where(less, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))
-    return jnp.where(judged, following, floor)
+    one = Evidence(expected, -back.change, back.error**2)
+    return Evidence(*(jnp.where(judged, MEMORY * old + new, old) for old, new in zip(evidence, one, strict=True)))
+
+
+def adapted(caution: Array, tried: Attempt, evidence: Evidence) -> Array:
+    """The next c: raised where the model does not hold so far; lowered where it does, for other walkers as well."""
+    good = (tried.measured.change + tried.measured.rounding < GOOD * tried.predicted) & ~tried.limited
+    judged = tried.accepted & (tried.predicted < 0)
+    helped = evidence.change <= POOR * evidence.expected
+    lowered = jnp.where(good & helped, caution / CHANGE, caution)
+    return jnp.where(judged, jnp.where(poor(tried), CHANGE * caution, lowered), caution)
+
+
+def generalised(floor: Array, evidence: Evidence) -> Array:
+    """The next b: raised where steps did less for other walkers than for their own, lowered where they did as much.
+
+    A step that follows the noise of its walkers lowers their energy and no other's. Single steps are lost in the error
+    where there are many particles, or little is left to gain: b waits until their sum is clear. b = 1 is the edge of
+    pure noise, and enough.
+    """
+    expected, change, variance = evidence
+    error = jnp.sqrt(variance)
+    less, good = change - error > POOR * expected, change + error < GOOD * expected
+    return jnp.where(less, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))
 
 
 def _diagonal(metric: GramMetric) -> Array:
