@@ -18,7 +18,6 @@ from repro.study.store import Run
 CASES = (SystemConfig(2, -10.0), SystemConfig(3, 20.0), SystemConfig(4, -20.0))
 EPOCHS = 200
 """Of a run without a part, and as many of the run that has them all."""
-LEVELS = (0.01, 0.001)
 NOTHING = ""
 """In place of a part, where none is left out."""
 
@@ -57,7 +56,10 @@ def ablation_table(runs: Sequence[Run], exact: dict[SystemConfig, float]) -> pd.
                 "particles": run.config.system.particles,
                 "v0": run.config.system.v0,
             }
-            | {f"epochs_to_{100 * level:g}_percent": convergence.epochs_to(begun, energy, level) for level in LEVELS}
+            | {
+                f"epochs_to_{100 * level:g}_percent": convergence.epochs_to(begun, energy, level)
+                for level in convergence.LEVELS
+            }
             | {
                 "error": abs(float(errors.median())) if len(begun.curve) == EPOCHS else math.inf,
                 "run": run.path.name,
@@ -74,10 +76,10 @@ def losses(table: pd.DataFrame) -> dict[str, tuple[float, tuple[str, ...]]]:
         table: as from :func:`ablation_table`.
 
     Returns:
-        For each part the largest ratio over cases and levels, where a level that neither run reached says nothing, and
-        the names of the runs.
+        For each part the largest ratio over cases and levels, where a level that is not reached with every part
+        says nothing, and the names of the runs.
     """
-    columns = [f"epochs_to_{100 * level:g}_percent" for level in LEVELS]
+    columns = [f"epochs_to_{100 * level:g}_percent" for level in convergence.LEVELS]
     indexed = table.set_index(["without", "particles", "v0"])
     found = {}
     for part in PROXIMAL_PARTS:

@@ -15,6 +15,8 @@ DEFINITION = (
     "1 %, and no energy in that window is further than 10 % away. A run that diverges has not converged."
 )
 WINDOW, LEVEL, OUTLIER = 0.05, 0.01, 0.10
+LEVELS = (LEVEL, 0.001)
+"""Relative errors that are reported and drawn."""
 TAIL = 0.2
 RESOLUTION = 1e-6
 """Smallest relative error told apart from none: single precision."""

@@ -15,7 +15,7 @@ import pandas as pd
 from repro.config import ALL_OPTIMIZERS, RunConfig, SystemConfig
 from repro.study.cases import CASES, PARTICLES, STRENGTHS
 from repro.study.claims import claims_of, study_run
-from repro.study.convergence import DEFINITION, KINDS, LEVEL, converged, epochs_to, kind, seconds_to, summary
+from repro.study.convergence import DEFINITION, KINDS, LEVELS, converged, epochs_to, kind, seconds_to, summary
 from repro.study.curves import log_binned
 from repro.study.evidence import exact_energy
 from repro.study.store import Run, RunSource
@@ -27,9 +27,6 @@ BLOCK = 20
 PER_DECADE = 12
 LARGEST = 10.0
 """Larger relative errors are drawn there: what matters is below 1."""
-
-LEVELS = (LEVEL, 0.001)
-"""Relative errors that are reported and drawn."""
 
 ENERGY = r"energy  $E$  ($\hbar\omega$)"
 RELATIVE_ERROR = r"$|E - E_{\rm exact}|\,/\,|E_{\rm exact}|$"
