@@ -243,6 +243,11 @@ def _usable(measured: PairedChange) -> Array:
     return jnp.isfinite(measured.change) & (measured.overlap > LEAST_OVERLAP)
 
 
+def _judged(expected: Array, back: PairedChange) -> Array:
+    """Whether there was a step that was expected to help, and the walkers after it can judge it."""
+    return (expected < 0) & _usable(back)
+
+
 def acceptable(measured: PairedChange, predicted: Array) -> Array:
     """Whether a step may be made: close enough to be judged, not uphill beyond its error, no better than explained."""
     explained = measured.change >= jnp.minimum(MOST * predicted, 0.0) - measured.rounding
@@ -256,7 +261,7 @@ def refuted(expected: Array, back: PairedChange) -> Array:
         expected: change of the energy by the step, on the walkers that it was computed with.
         back: what undoing it does, on walkers of the state that it led to.
     """
-    return (expected < 0) & _usable(back) & (back.change < -SIGNIFICANT * back.error)
+    return _judged(expected, back) & (back.change < -SIGNIFICANT * back.error)
 
 
 def first_accepted(
@@ -301,7 +306,7 @@ def with_another(evidence: Evidence, expected: Array, back: PairedChange) -> Evi
         expected: change of the energy by the last step, on the walkers that it was computed with.
         back: what undoing it does, on walkers of the state that it led to.
     """
-    judged = (expected < 0) & _usable(back)
+    judged = _judged(expected, back)
     one = Evidence(expected, -back.change, back.error**2)
     return Evidence(*(jnp.where(judged, MEMORY * old + new, old) for old, new in zip(evidence, one, strict=True)))
 

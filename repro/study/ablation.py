@@ -10,8 +10,8 @@ from typing import cast
 import pandas as pd
 
 from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, SystemConfig
-from repro.study import convergence
 from repro.study.claims import study_run
+from repro.study.convergence import LEVELS, SMOOTHING, epochs_column, epochs_to, relative_error
 from repro.study.profiles import configure
 from repro.study.store import Run
 
@@ -49,23 +49,20 @@ def ablation_table(runs: Sequence[Run], exact: dict[SystemConfig, float]) -> pd.
     for run in runs:
         energy = exact[run.config.system]
         begun = replace(run, curve=run.curve.head(EPOCHS))
-        errors = convergence.relative_error(begun.curve["energy"], energy).tail(convergence.SMOOTHING)
+        errors = relative_error(begun.curve["energy"], energy).tail(SMOOTHING)
         rows.append(
             {
                 "without": cast(ProximalConfig, run.config.optimizer).without,
                 "particles": run.config.system.particles,
                 "v0": run.config.system.v0,
             }
-            | {
-                f"epochs_to_{100 * level:g}_percent": convergence.epochs_to(begun, energy, level)
-                for level in convergence.LEVELS
-            }
+            | {epochs_column(level): epochs_to(begun, energy, level) for level in LEVELS}
             | {
                 "error": abs(float(errors.median())) if len(begun.curve) == EPOCHS else math.inf,
                 "run": run.path.name,
             }
         )
-    columns = ["without", "particles", "v0", "epochs_to_1_percent", "epochs_to_0.1_percent", "error", "run"]
+    columns = ["without", "particles", "v0", *map(epochs_column, LEVELS), "error", "run"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -79,7 +76,7 @@ def losses(table: pd.DataFrame) -> dict[str, tuple[float, tuple[str, ...]]]:
         For each part the largest ratio over cases and levels, where a level that is not reached with every part
         says nothing, and the names of the runs.
     """
-    columns = [f"epochs_to_{100 * level:g}_percent" for level in convergence.LEVELS]
+    columns = [epochs_column(level) for level in LEVELS]
     indexed = table.set_index(["without", "particles", "v0"])
     found = {}
     for part in PROXIMAL_PARTS:

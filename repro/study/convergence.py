@@ -78,6 +78,11 @@ def epochs_to(run: Run, exact: float, level: float = LEVEL) -> float:
     return float(inside[0]) + 1.0 if inside.size else math.inf
 
 
+def epochs_column(level: float) -> str:
+    """The column of a table that has the epochs until a level is reached."""
+    return f"epochs_to_{100 * level:g}_percent"
+
+
 def seconds_to(run: Run, exact: float, level: float = LEVEL) -> float:
     """Seconds of training until a level is reached, on the benchmark's machine; not a number without a benchmark."""
     seconds = seconds_per_epoch(run.config)

@@ -15,7 +15,17 @@ import pandas as pd
 from repro.config import ALL_OPTIMIZERS, RunConfig, SystemConfig
 from repro.study.cases import CASES, PARTICLES, STRENGTHS
 from repro.study.claims import claims_of, study_run
-from repro.study.convergence import DEFINITION, KINDS, LEVELS, converged, epochs_to, kind, seconds_to, summary
+from repro.study.convergence import (
+    DEFINITION,
+    KINDS,
+    LEVELS,
+    converged,
+    epochs_column,
+    epochs_to,
+    kind,
+    seconds_to,
+    summary,
+)
 from repro.study.curves import log_binned
 from repro.study.evidence import exact_energy
 from repro.study.store import Run, RunSource
@@ -153,7 +163,7 @@ def epochs_told(epochs: float) -> str:
 
 def levels_told(row: Mapping[str, Any]) -> str:
     """Epochs to 1 % and to 0.1 % of a row of a table that has a column for each."""
-    return " / ".join(epochs_told(row[f"epochs_to_{100 * level:g}_percent"]) for level in LEVELS)
+    return " / ".join(epochs_told(row[epochs_column(level)]) for level in LEVELS)
 
 
 def error_told(error: float) -> str:

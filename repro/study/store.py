@@ -109,6 +109,8 @@ class RunSource:
 
     def available(self, configs: Sequence[RunConfig]) -> list[Run]:
         """Those of the runs that are there; nothing is trained, unless a fresh source is to make stored ones anew."""
+        if not configs:  # looking for runs reads every configuration
+            return []
         stored = finished_runs(self.stored)
         if self.fresh:
             return [self.get(config) for config in configs if config.content_hash in stored]
