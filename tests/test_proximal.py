@@ -248,7 +248,7 @@ def test_evidence_is_summed_over_steps(expected, change, overlap, counts):
     found = with_another(evidence(-2.0, -1.0, 0.5), jnp.asarray(expected), change_of(-change, 0.2, 0.0, overlap))
     if counts:
         assert [float(part) for part in found] == pytest.approx(
-            [MEMORY * -2.0 + expected, MEMORY * -1.0 + change, MEMORY * 0.25 + 0.04]
+            [MEMORY * -2.0 + expected, MEMORY * -1.0 + change, MEMORY**2 * 0.25 + 0.04]
         )
     else:
         assert [float(part) for part in found] == [-2.0, -1.0, 0.25]

@@ -73,7 +73,7 @@ class Evidence(NamedTuple):
     Attributes:
         expected: change of the energy on the walkers that the steps were computed with.
         change: that on the walkers after them.
-        variance: of the latter.
+        variance: of the latter, fading with its square.
     """
 
     expected: Array
@@ -306,9 +306,13 @@ def with_another(evidence: Evidence, expected: Array, back: PairedChange) -> Evi
         expected: change of the energy by the last step, on the walkers that it was computed with.
         back: what undoing it does, on walkers of the state that it led to.
     """
+    further = Evidence(
+        MEMORY * evidence.expected + expected,
+        MEMORY * evidence.change - back.change,
+        MEMORY**2 * evidence.variance + back.error**2,
+    )
     judged = _judged(expected, back)
-    one = Evidence(expected, -back.change, back.error**2)
-    return Evidence(*(jnp.where(judged, MEMORY * old + new, old) for old, new in zip(evidence, one, strict=True)))
+    return Evidence(*(jnp.where(judged, new, old) for old, new in zip(evidence, further, strict=True)))
 
 
 def adapted(caution: Array, tried: Attempt, evidence: Evidence) -> Array:
