@@ -25,10 +25,20 @@ the quasi-Hessian."""
 BEYOND = ("proximal-dgd", "minsr", "spring")
 """Optimisers that the study does not have."""
 ALL_OPTIMIZERS = (*OPTIMIZERS, *BEYOND)
-PROXIMAL_PARTS = ("momentum", "coupling", "information", "limit", "rejection", "adaptation", "floor", "retreat")
+PROXIMAL_PARTS = (
+    "momentum",
+    "coupling",
+    "information",
+    "limit",
+    "rejection",
+    "adaptation",
+    "floor",
+    "retreat",
+    "basis",
+)
 """What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
 damping, leaving the identity; the longest step; the rejection of steps; the adaptation of the damping, and of its
-floor; the steps back."""
+floor; the steps back; the eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1

@@ -74,7 +74,7 @@ def _weighted(weights: Array, tangents: Array | LocalTangents) -> Array:
     return one_by_one([weights[k].reshape(-1, 1) * tangents[k] for k in range(weights.shape[0])])
 
 
-def _dense(tangents: Array | LocalTangents) -> Array:
+def dense(tangents: Array | LocalTangents) -> Array:
     """As an array ``(K, A, W, I)``."""
     if not isinstance(tangents, LocalTangents):
         return tangents
@@ -242,7 +242,7 @@ class MixedDerivatives:
         total, d_total = self.modes[index].total, self.mode_tangents[index].total
         directions = range(d_e.shape[0])
 
-        own_part = _sum_of_squares(_mixed_rows, own, _dense(d_own), e, d_e)
+        own_part = _sum_of_squares(_mixed_rows, own, dense(d_own), e, d_e)
         # The summed sensitivity is smooth where two particles meet: here the square can be multiplied out.
         shared_part = _outer(shared**2, one_by_one([d_total[k] ** 2 for k in directions]))
         moving = d_shared.shape[-1]
@@ -264,7 +264,7 @@ class MixedDerivatives:
             return jnp.concatenate([_mixed_rows(a, d_a, b, d_b), of_shared], axis=2)
 
         total, d_total = self.modes[index].total, self.mode_tangents[index].total
-        return average(_gram(rows, own, _dense(d_own), shared, d_shared, e, d_e, total, d_total), self.shape[1])
+        return average(_gram(rows, own, dense(d_own), shared, d_shared, e, d_e, total, d_total), self.shape[1])
 
 
 # Rows are products of matrices of two or a dozen columns, one for each walker and direction. With the walkers in front

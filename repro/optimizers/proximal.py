@@ -17,7 +17,8 @@ that
    explain, while the walkers are kept;
 5. the walkers of the next epoch, which had no part in a step, judge it as well: they may take it back, and they tell
    how far directions that few walkers see may be trusted: that is b;
-6. MINRES ends by its residual.
+6. MINRES ends by its residual, or after twenty iterations, preconditioned by the diagonal of the system in
+   Kronecker-factored eigenbases (:mod:`repro.curvature.eigenbasis`) where the state's linear maps are known.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from repro.chunks import map_walkers
 from repro.config import ProximalConfig
 from repro.curvature.blocks import partition
 from repro.curvature.derivatives import derivatives
+from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases, turned
 from repro.curvature.metric import GramMetric, decision_metric, fisher
 from repro.optimizers.optimizer import Optimizer
 from repro.optimizers.paired import End, PairedChange, paired_change
@@ -44,11 +46,10 @@ from repro.solvers.minres import minres
 
 MOMENTUM = 0.95
 """zeta: x0 = zeta delta_prev."""
-ITERATIONS = 100
+ITERATIONS = 20
 """The most of MINRES."""
 REDUCTION = 1e-3
 """Of MINRES' residual, at which it ends."""
-PRECONDITIONER_POWER = 0.75
 REACH = 0.3
 """The longest step, d^T F d: the variance of the weights that carry the walkers from one state to the next."""
 LEAST_OVERLAP = 0.5
@@ -60,6 +61,8 @@ MOST = 2.0
 these walkers alone, as where a node passes between them."""
 POOR, GOOD = 0.25, 0.75
 """Ratios of actual to predicted change beyond which the damping is raised or lowered (Levenberg, Marquardt)."""
+NEGLIGIBLE = 0.1
+"""Share of the damping in the curvature along a step below which less of it would change little."""
 MEMORY = 0.9
 """Of the evidence, from step to step."""
 CHANGE = 2.0
@@ -112,6 +115,7 @@ class Attempt(NamedTuple):
         measured: the change on the same walkers.
         accepted: whether the step may be made.
         limited: whether it was cut to :data:`REACH`.
+        share: of the damping in the curvature along the step, relative to the metric's.
         residual: of MINRES, relative to the first.
         iterations: of MINRES.
     """
@@ -121,6 +125,7 @@ class Attempt(NamedTuple):
     measured: PairedChange
     accepted: Array
     limited: Array
+    share: Array
     residual: Array
     iterations: Array
 
@@ -157,8 +162,9 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         g, restore = ravel_pytree(found.parts.split(grads))
         model = _Quadratic(decision_metric(found), restore, "coupling" not in without)
         information = _Quadratic(fisher(found), restore, "coupling" not in without)
-        stiffness = _diagonal(decision_metric(found))
-        moments = _diagonal(fisher(found, centred=False))
+        bases = () if found.layers is None or "basis" in without else eigenbases(found.layers)
+        seen = turned(found, bases) if bases else found
+        stiffness = _diagonal(decision_metric(seen))
         previous = ravel_pytree(state.previous)[0]
         kinetic = _kinetic(psi, params, walkers, chunk)
         before = clip_local_energies(local_energies)
@@ -181,16 +187,22 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         evidence = with_another(state.evidence, state.expected, back)
         floor = state.floor if "floor" in without else generalised(state.floor, evidence)
         retreat = jnp.zeros((), bool) if "retreat" in without else refuted(state.expected, back)
-        noise = moments.sum() * (walkers_of_all(walkers.shape[0]) ** -0.5 + g.size**-0.5) ** 2
-        regulator = _Regulator(information, moments, floor * noise, "information" in without)
+        moments = _diagonal(fisher(seen, centred=False)).sum()
+        noise = moments * (walkers_of_all(walkers.shape[0]) ** -0.5 + g.size**-0.5) ** 2
+        regulator = _Regulator(information, _diagonal(fisher(seen)), floor * noise, "information" in without)
 
         def attempt(caution: Array, start: Array) -> Attempt:
             damping = caution * spread
-            scale = (stiffness + damping * regulator.diagonal) ** PRECONDITIONER_POWER
+            scale = stiffness + damping * regulator.diagonal
+
+            def preconditioner(v: Array) -> Array:
+                scaled = ravel_pytree(to_eigenbases(bases, restore(v)))[0] / scale if bases else v / scale
+                return ravel_pytree(from_eigenbases(bases, restore(scaled)))[0] if bases else scaled
+
             solved = minres(
                 lambda v: model(v) + damping * regulator(v),
                 -g - model(start),
-                preconditioner=lambda v: v / scale,
+                preconditioner=preconditioner,
                 iterations=ITERATIONS,
                 tolerance=0.0,
                 reduction=REDUCTION,
@@ -201,21 +213,23 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             if "limit" in without:
                 factor = jnp.ones_like(factor)
             step = factor * step
-            predicted = g @ step + 0.5 * step @ model(step)
+            curvature = step @ model(step)
+            predicted = g @ step + 0.5 * curvature
+            share = damping * (step @ regulator(step)) / jnp.maximum(curvature, jnp.finfo(curvature.dtype).tiny)
             measured = measure(step)
             accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured, predicted)
-            return Attempt(
-                step, predicted, measured, accepted, factor < 1.0, solved.residual, solved.iterations.astype(g.dtype)
-            )
+            iterations = solved.iterations.astype(g.dtype)
+            return Attempt(step, predicted, measured, accepted, factor < 1.0, share, solved.residual, iterations)
 
         start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * state.carried * previous
         caution, made, tried = first_accepted(attempt, state.caution, start)
         onward = jnp.where(tried.accepted, tried.update, 0.0)
         step = jnp.where(retreat, -previous, onward)
-        following = caution if "adaptation" in without else adapted(caution, tried, evidence)
+        useless = fruitless(state.floor, evidence)
+        following = caution if "adaptation" in without else adapted(caution, tried, evidence, useless)
         following = jnp.where(retreat, CHANGE**2 * state.caution, following)
-        # Of steps with another floor, or of one that is undone, nothing is known.
-        told = retreat | (floor != state.floor)
+        # Of steps with another regulator, or of one that is undone, nothing is known.
+        told = retreat | useless | (floor != state.floor)
         evidence = Evidence(*(jnp.where(told, 0.0, part) for part in evidence))
         report = {
             "lambda": caution * spread,
@@ -315,13 +329,18 @@ def with_another(evidence: Evidence, expected: Array, back: PairedChange) -> Evi
     return Evidence(*(jnp.where(judged, new, old) for old, new in zip(evidence, further, strict=True)))
 
 
-def adapted(caution: Array, tried: Attempt, evidence: Evidence) -> Array:
-    """The next c: raised where the model does not hold so far; lowered where it does, for other walkers as well."""
+def adapted(caution: Array, tried: Attempt, evidence: Evidence, useless: Array) -> Array:
+    """The next c: raised where the model does not hold so far; lowered where it does, for other walkers as well.
+
+    It is not lowered where it hardly matters any more. Where steps are useless to other walkers it is raised, but not
+    above one, where it began: of many steps that are mostly noise the noise averages out, and of none nothing.
+    """
     good = (tried.measured.change + tried.measured.rounding < GOOD * tried.predicted) & ~tried.limited
     judged = tried.accepted & (tried.predicted < 0)
     helped = evidence.change <= POOR * evidence.expected
-    lowered = jnp.where(good & helped, caution / CHANGE, caution)
-    return jnp.where(judged, jnp.where(poor(tried), CHANGE * caution, lowered), caution)
+    lowered = jnp.where(good & helped & (tried.share > NEGLIGIBLE), caution / CHANGE, caution)
+    following = jnp.where(judged, jnp.where(poor(tried), CHANGE * caution, lowered), caution)
+    return jnp.where(useless, jnp.maximum(following, jnp.minimum(CHANGE * following, 1.0)), following)
 
 
 def generalised(floor: Array, evidence: Evidence) -> Array:
@@ -329,12 +348,20 @@ def generalised(floor: Array, evidence: Evidence) -> Array:
 
     A step that follows the noise of its walkers lowers their energy and no other's. Single steps are lost in the error
     where there are many particles, or little is left to gain: b waits until their sum is clear. b = 1 is the edge of
-    pure noise, and enough.
+    pure noise, and its end: beyond, c is raised.
     """
-    expected, change, variance = evidence
-    error = jnp.sqrt(variance)
-    less, good = change - error > POOR * expected, change + error < GOOD * expected
-    return jnp.where(less, jnp.minimum(CHANGE * floor, 1.0), jnp.where(good, floor / CHANGE, floor))
+    good = evidence.change + jnp.sqrt(evidence.variance) < GOOD * evidence.expected
+    raised = jnp.minimum(CHANGE * floor, 1.0)
+    return jnp.where(_less(evidence), raised, jnp.where(good, floor / CHANGE, floor))
+
+
+def fruitless(floor: Array, evidence: Evidence) -> Array:
+    """Whether steps did less for other walkers than for their own, although b is at its end."""
+    return (floor >= 1.0) & _less(evidence)
+
+
+def _less(evidence: Evidence) -> Array:
+    return evidence.change - jnp.sqrt(evidence.variance) > POOR * evidence.expected
 
 
 def _diagonal(metric: GramMetric) -> Array:
@@ -360,9 +387,9 @@ class _Regulator:
     A. Marchenko and L. A. Pastur (Math. USSR Sbornik 1, 457 (1967)), below which a spectrum is noise.
     """
 
-    def __init__(self, information: _Quadratic, moments: Array, floor: Array, plain: bool) -> None:
+    def __init__(self, information: _Quadratic, diagonal: Array, floor: Array, plain: bool) -> None:
         self.information, self._floor, self._plain = information, floor, plain
-        self.diagonal = jnp.where(plain, 0.0, moments) + floor
+        self.diagonal = jnp.where(plain, 0.0, diagonal) + floor
 
     def __call__(self, v: Array) -> Array:
         return self._floor * v if self._plain else self.information(v) + self._floor * v

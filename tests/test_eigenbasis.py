@@ -1,0 +1,69 @@
+"""Kronecker-factored eigenbases against dense algebra."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import SITUATION, single_walker_derivatives, situation
+from jax.flatten_util import ravel_pytree
+
+from repro.curvature.derivatives import derivatives
+from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases, turned
+from repro.curvature.metric import decision_metric, fisher
+
+WALKERS = 64
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def at_the_walkers(mixed=True):
+    psi, params, x, *_ = situation(WALKERS)
+    return derivatives(psi, params, x, WALKERS, mixed)
+
+
+def dense_metrics():
+    """Decision and Fisher metric, from the derivatives of single walkers."""
+    psi, params, x, *_ = situation(WALKERS)
+    blocks = psi.structure.split(params)
+    scores, mixed, *_ = single_walker_derivatives(psi, params, SITUATION)(ravel_pytree(blocks)[0], x)
+    scores = scores - scores.mean(0)
+    return np.einsum("wka,wkb->ab", mixed, mixed) / WALKERS, 4.0 * np.asarray(scores.T @ scores) / WALKERS
+
+
+def test_there_and_back():
+    """The coordinates are orthogonal: lengths stay, and so does what goes there and back."""
+    found = at_the_walkers()
+    bases = eigenbases(found.layers)
+    psi, params, *_ = situation(WALKERS)
+    blocks = psi.structure.split(params)
+    there = to_eigenbases(bases, blocks)
+    for block, moved, again in zip(blocks, there, from_eigenbases(bases, there), strict=True):
+        assert moved.shape == block.shape
+        assert jnp.linalg.norm(moved) == pytest.approx(float(jnp.linalg.norm(block)), rel=1e-12)
+        np.testing.assert_allclose(again, block, atol=1e-12)
+    assert max(float(jnp.abs(there[n] - blocks[n]).max()) for n in range(len(blocks))) > 0.1
+
+
+@pytest.mark.parametrize("name", ["decision", "fisher"])
+def test_diagonals_against_dense_algebra(name):
+    """Those of Q^T M Q, with Q = U (x) V of each layer."""
+    found = at_the_walkers()
+    bases = eigenbases(found.layers)
+    metric = (decision_metric if name == "decision" else fisher)(turned(found, bases))
+    dense = dense_metrics()[0 if name == "decision" else 1]
+    begin = 0
+    for index, basis in enumerate(bases):
+        turn = np.kron(basis.inputs, basis.sensitivities)
+        block = dense[begin : begin + len(turn), begin : begin + len(turn)]
+        expected = np.diag(turn.T @ block @ turn)
+        np.testing.assert_allclose(
+            np.ravel(metric.diagonal(index)), expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max()
+        )
+        begin += len(turn)
+    assert begin == len(dense)
+
+
+def test_what_it_needs_is_said():
+    found = at_the_walkers(mixed=False)
+    with pytest.raises(ValueError, match="mixed=True"):
+        turned(found, ())
