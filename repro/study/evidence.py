@@ -136,9 +136,10 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
     """
     if claim.quantity in COMPUTED:
         computed, configs = COMPUTED[claim.quantity], configs_of(claim)
-        there = {run.config.content_hash for run in source.available(configs)}
+        at_hand = source.available(configs)
+        there = {run.config.content_hash for run in at_hand}
         missing = tuple(config for config in configs if config.content_hash not in there)
-        return Evidence(tuple(computed.items(source)), computed.wanted, missing)
+        return Evidence(tuple(computed.items(at_hand)), computed.wanted, missing)
     if claim.quantity != "kind" and claim.quantity not in RUN_QUANTITIES:
         known = ", ".join(("kind", *RUN_QUANTITIES, *COMPUTED))
         raise InputError(f"claim {claim.id}: quantity = {claim.quantity!r}: unknown; known are {known}")
@@ -179,9 +180,9 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
     return Evidence(tuple(found), wanted, missing)
 
 
-def cost_ratios(source: RunSource) -> list[Item]:
+def cost_ratios(runs: Sequence[Run]) -> list[Item]:
     """Seconds of an epoch of an improvement over those of what it improves, from the stored benchmark."""
-    del source
+    del runs
     try:
         table = pd.read_csv(project_path(BENCHMARK)).set_index(["optimizer", "particles"])["seconds_per_epoch"]
         return [
@@ -193,9 +194,9 @@ def cost_ratios(source: RunSource) -> list[Item]:
         raise ReproError(f"{BENCHMARK}: cannot be used ({error}); make it again with `repro bench epoch`") from error
 
 
-def growth_ratios(source: RunSource) -> list[Item]:
+def growth_ratios(runs: Sequence[Run]) -> list[Item]:
     """Growth of the seconds of a DGD epoch from two particles on, over that of KFAC's, from the stored benchmark."""
-    del source
+    del runs
     try:
         table = scaling_table()
         first = table.iloc[0]
@@ -217,9 +218,9 @@ def scaling_table() -> pd.DataFrame:
     return pd.read_csv(project_path(SCALING))
 
 
-def ci_excesses(source: RunSource) -> list[Item]:
+def ci_excesses(runs: Sequence[Run]) -> list[Item]:
     """How far 20-mode configuration interaction lies above the exact energy, relative."""
-    del source
+    del runs
     items = []
     for system in CASES:
         exact, truncated = exact_energy(system), stored_reference("ci", system)
@@ -238,11 +239,11 @@ def _small_matrices() -> list[FisherMatrices]:
     return [fisher_matrices(small_run(seed)) for seed in range(SMALL_STATES)]
 
 
-def kronecker_quality(attribute: str) -> Callable[[RunSource], list[Item]]:
+def kronecker_quality(attribute: str) -> Callable[[Sequence[Run]], list[Item]]:
     """A number of :class:`repro.study.fisher_images.FisherMatrices` for several seeds, computed now."""
 
-    def items(source: RunSource) -> list[Item]:
-        del source
+    def items(runs: Sequence[Run]) -> list[Item]:
+        del runs
         values = (float(getattr(matrices, attribute)) for matrices in _small_matrices())
         return [Item(f"seed {seed}", value) for seed, value in enumerate(values)]
 
@@ -276,10 +277,10 @@ def maxima(density: np.ndarray, error: np.ndarray) -> int:
     return len(found)
 
 
-def _maxima_of(v0: float, expected: Callable[[int], int]) -> Callable[[RunSource], list[Item]]:
-    def items(source: RunSource) -> list[Item]:
+def _maxima_of(expected: Callable[[int], int]) -> Callable[[Sequence[Run]], list[Item]]:
+    def items(runs: Sequence[Run]) -> list[Item]:
         found = []
-        for run in source.available(density_runs(v0)):
+        for run in runs:
             if not run.complete:
                 continue
             table = observables_of(run).density
@@ -292,9 +293,8 @@ def _maxima_of(v0: float, expected: Callable[[int], int]) -> Callable[[RunSource
     return items
 
 
-def ablation_losses(source: RunSource) -> list[Item]:
+def ablation_losses(runs: Sequence[Run]) -> list[Item]:
     """How many times the epochs proximal DGD needs without each of its parts, where that hurts most."""
-    runs = source.available(ablation_configs())
     exact = {run.config.system: exact_energy(run.config.system) for run in runs}
     found = losses(ablation_table(runs, exact))
     return [Item(f"without {part}", value, "", names) for part, (value, names) in found.items()]
@@ -304,12 +304,12 @@ class Computed(NamedTuple):
     """Numbers that do not come from curves as they are.
 
     Attributes:
-        items: the numbers, given where runs come from.
+        items: the numbers, given those of the runs that are at hand.
         wanted: how many there should be.
         configs: of the runs they are made of.
     """
 
-    items: Callable[[RunSource], Sequence[Item]]
+    items: Callable[[Sequence[Run]], Sequence[Item]]
     wanted: int
     configs: Callable[[], list[RunConfig]] = list
 
@@ -321,9 +321,9 @@ COMPUTED = {
     "ci_excess": Computed(ci_excesses, len(CASES)),
     "kronecker_distance": Computed(kronecker_quality("distance"), SMALL_STATES),
     "kronecker_gain": Computed(kronecker_quality("gain"), SMALL_STATES),
-    "surplus_maxima_bunched": Computed(_maxima_of(BUNCHED, lambda _: 1), len(PARTICLES), lambda: density_runs(BUNCHED)),
+    "surplus_maxima_bunched": Computed(_maxima_of(lambda _: 1), len(PARTICLES), lambda: density_runs(BUNCHED)),
     "missing_maxima_crystal": Computed(
-        _maxima_of(CRYSTAL, lambda particles: particles), len(PARTICLES), lambda: density_runs(CRYSTAL)
+        _maxima_of(lambda particles: particles), len(PARTICLES), lambda: density_runs(CRYSTAL)
     ),
 }
 """By the name of the quantity."""
