@@ -589,7 +589,9 @@ app.add_typer(bench, name="bench")
 @bench.command("epoch")
 def bench_epoch(
     particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2, 4 and 6.")] = None,
-    optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
+    optimizer: Annotated[
+        list[str] | None, typer.Option("--optimizer", help="Repeatable; the study's six when left out.")
+    ] = None,
     walkers: Annotated[int, typer.Option("--walkers", help="Parallel Markov chains.")] = 4096,
     sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
     epochs: Annotated[
@@ -598,7 +600,7 @@ def bench_epoch(
     baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Also time DGD with dense blocks.")] = True,
     out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/T01.csv"),
 ) -> None:
-    """Seconds and memory of one epoch of every optimiser beside a dense DGD: table T01, about 17 minutes.
+    """Seconds and memory of one epoch of each optimiser beside a dense DGD: table T01, about 17 minutes.
 
     Each is compiled and timed in a process of its own; everything of an epoch is included.
     """

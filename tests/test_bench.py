@@ -11,6 +11,7 @@ import pytest
 from repro.ansatz.wavefunction import slater_wavefunction
 from repro.errors import InputError, ReproError
 from repro.sampling.metropolis import initial_chain, walk
+from repro.study.benchmarks import epoch as whole_epoch
 from repro.study.benchmarks import peers
 from repro.study.benchmarks.growth import PARTS, WHOLE, growth
 from repro.study.benchmarks.isolated import measure_each
@@ -187,3 +188,30 @@ def test_without_peers_there_is_nothing_to_compare(monkeypatch):
         peers.bench_peers([2], 64)
     with pytest.raises(InputError, match="walkers = 1"):
         peers.bench_peers([2], 1)
+
+
+def test_an_epoch_of_ones_own_choice_is_timed():
+    """Also of optimisers that the study does not have: claims about seconds rest on it."""
+    row = whole_epoch.measure("proximal-dgd", 2, 32, 5, 1)
+    assert [row[name] for name in ("optimizer", "particles", "walkers", "sweeps", "epochs")] == [
+        "proximal-dgd",
+        2,
+        32,
+        5,
+        1,
+    ]
+    assert 0.0 < row["fastest_seconds_per_epoch"] <= row["seconds_per_epoch"]
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "particles", "count", "message"),
+    [
+        (["newton"], [2], 5, "newton.*proximal-dgd"),
+        (["dgd"], [0], 5, "particles = 0"),
+        (["dgd"], [2], 0, "epochs = 0: must be at least 1"),
+    ],
+)
+def test_bad_sizes_are_refused_before_an_epoch_is_timed(monkeypatch, optimizers, particles, count, message):
+    monkeypatch.setattr(whole_epoch, "measure_each", None)
+    with pytest.raises(InputError, match=message):
+        whole_epoch.bench_epoch(optimizers, particles, 32, 5, count, False)

@@ -134,7 +134,7 @@ def bench_epoch(
     """The table T01: every optimiser for every A, each in a process of its own so that its peak memory is its own.
 
     Args:
-        optimizers: names; all when empty.
+        optimizers: names; the study's when empty.
         particles: numbers of particles.
         walkers: W.
         sweeps: between two epochs.
@@ -146,8 +146,7 @@ def bench_epoch(
         ReproError: if a measurement fails.
     """
     for name in optimizers:
-        if name not in OPTIMIZERS:
-            raise InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(OPTIMIZERS)}")
+        optimizer_config(name)
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: must be at least 1")
     names = [*(optimizers or OPTIMIZERS), *([BASELINE] if baseline else [])]
