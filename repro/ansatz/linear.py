@@ -40,6 +40,12 @@ class LinearLayer(NamedTuple):
         """The inputs that are the same for all particles, shape ``(W, S)``, S may be 0."""
         return jnp.concatenate([self.mean, self.constant], axis=-1)
 
+    @property
+    def inputs(self) -> Array:
+        """All inputs of each particle, in the order of the rows, shape ``(A, W, I + S)``."""
+        shared = self.shared
+        return jnp.concatenate([self.own, jnp.broadcast_to(shared, (self.own.shape[0], *shared.shape))], axis=-1)
+
 
 class LocalTangents(NamedTuple):
     """Derivatives d_k a_m = delta_km local_m + common_m, of features that see their own particle and the mean of all.

@@ -72,10 +72,8 @@ def from_eigenbases(bases: tuple[Eigenbasis, ...], v: Blocks) -> Blocks:
 
 def _turned_layer(layer: LinearLayer, basis: Eigenbasis) -> LinearLayer:
     """Every input is mixed with every other: all are those of single particles now."""
-    particles, walkers = layer.own.shape[:2]
-    shared = jnp.broadcast_to(layer.shared, (particles, *layer.shared.shape))
-    inputs = jnp.concatenate([layer.own, shared], axis=-1) @ basis.inputs
-    none = jnp.zeros((walkers, 0), inputs.dtype)
+    inputs = layer.inputs @ basis.inputs
+    none = jnp.zeros((inputs.shape[1], 0), inputs.dtype)
     return LinearLayer(inputs, none, none, layer.sensitivity @ basis.sensitivities)
 
 

@@ -51,9 +51,8 @@ def kronecker_factors(layers: tuple[LinearLayer, ...], centred: bool, scale: flo
     """
     factors = []
     for layer in layers:
-        own, shared, e = layer.own, layer.shared, layer.sensitivity
-        inputs = jnp.concatenate([own, jnp.broadcast_to(shared, (own.shape[0], *shared.shape))], axis=-1)
-        factors.append(KroneckerFactors(_second_moment(inputs, centred), scale * _second_moment(e, centred)))
+        inputs, sensitivities = _second_moment(layer.inputs, centred), _second_moment(layer.sensitivity, centred)
+        factors.append(KroneckerFactors(inputs, scale * sensitivities))
     return tuple(factors)
 
 
