@@ -20,9 +20,10 @@ from repro.study.manifest import MANIFEST, check_manifest, store_runs, write_man
 from repro.study.profiles import configure
 from repro.study.store import load_run, project_path
 from repro.study.verdicts import Verdict
+from repro.study.verify import cost
 from repro.training import environment
 from repro.training.run import train
-from repro.training.rundir import RunDirectory
+from repro.training.rundir import RunDirectory, packed
 
 STORED = project_path("paper_runs")
 CONFIG = configure(
@@ -68,23 +69,27 @@ def test_storing_keeps_what_a_figure_needs_and_no_more(root, made):
     assert (again.added, again.known) == ((), (CONFIG.run_name,))
 
 
-def test_a_long_curve_is_stored_packed(made, tmp_path, monkeypatch):
+def test_long_tables_are_stored_packed(made, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "PLAIN_BYTES", 10)
     store_runs([made.path], tmp_path)
-    run = RunDirectory(tmp_path / CONFIG.run_name)
+    run, plain = RunDirectory(tmp_path / CONFIG.run_name), RunDirectory(made.path)
     assert not run.curve.exists()
+    assert not run.pretraining.exists()
+    assert run.read_table(run.pretraining) == plain.pretraining.read_bytes()
     assert load_run(run.path).curve.equals(load_run(made.path).curve)
-    packed = run.packed_curve.read_bytes()
-    manifest.store_curve(run.read_curve(), run)
-    assert run.packed_curve.read_bytes() == packed
-    run.packed_curve.write_bytes(gzip.compress(run.read_curve().replace(b"1", b"2", 1)))
+    assert cost(load_run(run.path)) == cost(load_run(made.path)) > 0.0
+    file = packed(run.curve)
+    content = file.read_bytes()
+    manifest.store_table(run.read_table(run.curve), run.curve)
+    assert file.read_bytes() == content
+    file.write_bytes(gzip.compress(run.read_table(run.curve).replace(b"1", b"2", 1)))
     with pytest.raises(InputError, match="altered after the run"):
         load_run(run.path)
-    for damaged in (packed[:-20], packed[:40] + b"x" + packed[41:], b"1,2,3"):
-        run.packed_curve.write_bytes(damaged)
+    for damaged in (content[:-20], content[:40] + b"x" + content[41:], b"1,2,3"):
+        file.write_bytes(damaged)
         with pytest.raises(InputError, match=r"curve\.csv\.gz: damaged"):
             load_run(run.path)
-    run.packed_curve.unlink()
+    file.unlink()
     with pytest.raises(InputError, match=r"curve\.csv: missing"):
         load_run(run.path)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from repro.errors import InputError
 from repro.study.store import load_run
 from repro.training.files import write_atomic
-from repro.training.rundir import RunDirectory
+from repro.training.rundir import RunDirectory, packed
 
 MANIFEST = "MANIFEST.sha256"
 NOTEBOOKS, CLAIMS = "figures/*.ipynb", "repro/study/claims.toml"
 MOST_MEGABYTES = 60.0
-PLAIN_BYTES = 100_000
-"""Longer curves, those of a thousand epochs and more, are stored packed: some four tenths of the size."""
+PLAIN_BYTES = 40_000
+"""Longer tables, those of some three hundred epochs and more, are stored packed: some four tenths of the size."""
 
 
 def _files(root: Path) -> list[str]:
@@ -89,12 +89,12 @@ class Stored:
     megabytes: float
 
 
-def store_curve(content: bytes, run: RunDirectory) -> None:
-    """Writes a curve as it is, or packed if it is long; the same content gives the same bytes."""
+def store_table(content: bytes, table: Path) -> None:
+    """Writes a table as it is, or packed if it is long; the same content gives the same bytes."""
     if len(content) > PLAIN_BYTES:
-        write_atomic(run.packed_curve, gzip.compress(content, mtime=0))
+        write_atomic(packed(table), gzip.compress(content, mtime=0))
     else:
-        write_atomic(run.curve, content)
+        write_atomic(table, content)
 
 
 def store_runs(directories: Sequence[Path], root: Path) -> Stored:
@@ -131,10 +131,11 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
         with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
             made = Path(folder) / name
             made.mkdir()
-            for file in (source.config, source.pretraining, source.result):
-                if file.exists():
-                    shutil.copy(file, made / file.name)
-            store_curve(source.read_curve(), RunDirectory(made))
+            for file in (source.config, source.result):
+                shutil.copy(file, made / file.name)
+            tables = (source.curve, source.pretraining) if run.config.pretraining.epochs else (source.curve,)
+            for table in tables:
+                store_table(source.read_table(table), made / table.name)
             if source.observables.exists():
                 shutil.copytree(source.observables, made / source.observables.name)
             made.rename(target)

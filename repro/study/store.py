@@ -55,7 +55,7 @@ def load_run(path: Path, computed: bool = False) -> Run:
         InputError: if the run has not ended, or a file does not match the hash recorded when it did.
     """
     run = RunDirectory(path)
-    config, result, content = run.read_config(), run.read_result(), run.read_curve()
+    config, result, content = run.read_config(), run.read_result(), run.read_table(run.curve)
     if result.get("content_hash") != config.content_hash:
         raise InputError(
             f"{run.result}: belongs to configuration {result.get('content_hash')}, not {config.content_hash}"

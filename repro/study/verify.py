@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
@@ -93,9 +94,12 @@ class Comparison:
 
 def cost(run: Run) -> float:
     """Seconds that pretraining and the audited epochs of a run took when it was made."""
-    pretraining = RunDirectory(run.path).pretraining
-    seconds = float(pd.read_csv(pretraining)["seconds"].sum()) if pretraining.exists() else 0.0
-    return seconds + float(run.curve["seconds"].head(AUDITED_EPOCHS).sum())
+    seconds = float(run.curve["seconds"].head(AUDITED_EPOCHS).sum())
+    if run.config.pretraining.epochs:
+        directory = RunDirectory(run.path)
+        pretraining = pd.read_csv(io.BytesIO(directory.read_table(directory.pretraining)))
+        seconds += float(pretraining["seconds"].sum())
+    return seconds
 
 
 def draw(runs: Sequence[Run], count: int, seed: int) -> list[Run]:

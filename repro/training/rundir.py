@@ -36,11 +36,6 @@ class RunDirectory:
         return self.path / "curve.csv"
 
     @property
-    def packed_curve(self) -> Path:
-        """What stands for a long ``curve.csv`` among the stored runs: the same text, compressed by gzip."""
-        return self.path / "curve.csv.gz"
-
-    @property
     def pretraining(self) -> Path:
         """One row a pretraining epoch."""
         return self.path / "pretraining.csv"
@@ -98,20 +93,20 @@ class RunDirectory:
             raise InputError(f"{self.result}: damaged (no status)")
         return result
 
-    def read_curve(self) -> bytes:
-        """The content of ``curve.csv``, packed or not.
+    def read_table(self, table: Path) -> bytes:
+        """The content of :attr:`curve` or :attr:`pretraining`, packed or not.
 
         Raises:
             InputError: if there is neither file, or the packed one is damaged.
         """
-        if self.curve.exists():
-            return self.curve.read_bytes()
+        if table.exists():
+            return table.read_bytes()
         try:
-            return gzip.decompress(self.packed_curve.read_bytes())
+            return gzip.decompress(packed(table).read_bytes())
         except FileNotFoundError as error:
-            raise InputError(f"{self.curve}: missing") from error
+            raise InputError(f"{table}: missing") from error
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{self.packed_curve}: damaged ({error})") from error
+            raise InputError(f"{packed(table)}: damaged ({error})") from error
 
     def write_json(self, path: Path, document: dict[str, Any]) -> None:
         """Writes one of the JSON files atomically."""
@@ -131,6 +126,11 @@ class RunDirectory:
                 raise InputError(f"{self.path}: another process is writing this run") from error
             remove_temporaries(self.path)
             yield
+
+
+def packed(table: Path) -> Path:
+    """What stands for a long table among the stored runs: the same text, compressed by gzip."""
+    return table.with_name(f"{table.name}.gz")
 
 
 def checked_path(out: str | Path) -> Path:
