@@ -15,6 +15,7 @@ from scipy.stats import binom
 from repro.config import OPTIMIZERS, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.study import convergence
+from repro.study.benchmarks.tasks import PEER_PARTICLES
 from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims
 from repro.study.evidence import (
     COMPUTED,
@@ -25,6 +26,7 @@ from repro.study.evidence import (
     gather,
     growth_ratios,
     maxima,
+    peer_ratios,
     ratio,
 )
 from repro.study.figures import notebook_paths
@@ -383,6 +385,43 @@ def test_a_count_reproduced_by_chance():
     rule = claim("count", quantity="kind", of=("dgd",), kinds=("converged",), stated=22)
     verdict = decide(rule, kinds(dgd={"converged": 23, "stuck": 2}))
     assert verdict.false_alarm == pytest.approx(sum(binom.pmf(k, 25, 0.6) for k in range(22, 26)))
+
+
+def beside_peers(tmp_path, monkeypatch, codes):
+    """A benchmark in which codes take so many times ours, the same for all particles."""
+    rows = [
+        {"task": task, "code": code, "particles": count, "over_ours": over}
+        for (task, code), over in codes.items()
+        for count in PEER_PARTICLES
+    ]
+    path = tmp_path / "peers.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    monkeypatch.setattr("repro.study.evidence.BESIDE_PEERS", str(path))
+
+
+def test_other_packages_are_compared_whatever_their_version(tmp_path, monkeypatch):
+    codes = {
+        ("laplacian", "folx 0.2.19"): 1.5,
+        ("laplacian", "nested derivatives"): 0.1,  # no other package's
+        ("laplacian", "this package"): 1.0,
+        ("natural gradient", "netket, SR 3.23.0"): 30.0,
+        ("natural gradient", "netket, minSR 3.23.0.dev1"): 0.9,
+    }
+    beside_peers(tmp_path, monkeypatch, codes)
+    found = {item.label: item.value for item in peer_ratios(None)}
+    expected = {
+        ("laplacian, folx", 1.5),
+        ("natural gradient, netket, SR", 30.0),
+        ("natural gradient, netket, minSR", 0.9),
+    }
+    assert found == {f"{name}, A = {count}": over for name, over in expected for count in PEER_PARTICLES}
+    assert len(found) == COMPUTED["peer_ratio"].wanted
+
+
+def test_a_benchmark_without_one_of_the_packages_says_so(tmp_path, monkeypatch):
+    beside_peers(tmp_path, monkeypatch, {("laplacian", "folx 0.2.19"): 1.5})
+    with pytest.raises(ReproError, match="make it again with `repro bench peers`"):
+        peer_ratios(None)
 
 
 def scaling(tmp_path, monkeypatch, **seconds):

@@ -17,6 +17,7 @@ from repro.references import stored_reference
 from repro.study import convergence
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
+from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
 from repro.study.observables import observables_of
@@ -31,6 +32,7 @@ BENCHMARK = f"{BENCHMARKS}/T01.csv"
 COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 COMPARED_PARTICLES = (2, 4, 6)
 SCALING = f"{STORED_RUNS}/growth/F15.csv"
+BESIDE_PEERS = f"{STORED_RUNS}/growth/peers.csv"
 GROWN_PARTICLES = (4, 6, 10, 16, 20)
 """Growth from two particles on is compared for these."""
 SMALL_STATES = 15
@@ -218,6 +220,27 @@ def scaling_table() -> pd.DataFrame:
     return pd.read_csv(project_path(SCALING))
 
 
+def peers_table() -> pd.DataFrame:
+    """The stored table of ``repro bench peers``, ``code`` without the versions, which are in ``version``."""
+    table = pd.read_csv(project_path(BESIDE_PEERS))
+    found = table["code"].str.extract(r"^(?P<code>.*?)(?: (?P<version>\d\S*))?$")
+    return table.assign(code=found["code"], version=found["version"].fillna(""))
+
+
+def peer_ratios(runs: Sequence[Run]) -> list[Item]:
+    """Seconds of other packages over those of this one for the same task, from the stored benchmark."""
+    del runs
+    try:
+        ratios = peers_table().set_index(["task", "code", "particles"])["over_ours"]
+        return [
+            Item(f"{task}, {code}, A = {count}", float(ratios[task, code, count]))
+            for task, code in PEERS
+            for count in PEER_PARTICLES
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        raise ReproError(f"{BESIDE_PEERS}: cannot be used ({error}); make it again with `repro bench peers`") from error
+
+
 def ci_excesses(runs: Sequence[Run]) -> list[Item]:
     """How far 20-mode configuration interaction lies above the exact energy, relative."""
     del runs
@@ -317,6 +340,7 @@ class Computed(NamedTuple):
 COMPUTED = {
     "cost_ratio": Computed(cost_ratios, len(COMPARED_COSTS) * len(COMPARED_PARTICLES)),
     "growth_ratio": Computed(growth_ratios, len(GROWN_PARTICLES)),
+    "peer_ratio": Computed(peer_ratios, len(PEERS) * len(PEER_PARTICLES)),
     "ablation_loss": Computed(ablation_losses, len(PROXIMAL_PARTS), ablation_configs),
     "ci_excess": Computed(ci_excesses, len(CASES)),
     "kronecker_distance": Computed(kronecker_quality("distance"), SMALL_STATES),

@@ -33,17 +33,11 @@ from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
 from repro.study.benchmarks.isolated import measure_each
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, seconds_of
+from repro.study.benchmarks.tasks import NESTED, OURS, TASKS
 from repro.study.profiles import configure
 from repro.training.epoch import density, energy_gradient, walker_energies
 from repro.training.run import numerics
 
-OURS = "this package"
-NESTED = "nested derivatives"
-TASKS = {
-    "laplacian": (OURS, "folx", NESTED),
-    "natural gradient": (OURS, "netket, SR", "netket, minSR"),
-}
-"""What is compared, and by whom; a package's name is what comes before the comma."""
 BURN_IN_SWEEPS = 400
 DAMPING = 1e-3
 LEARNING_RATE = 1e-3
