@@ -259,7 +259,7 @@ def test_the_table_grows_case_by_case_and_is_not_computed_twice(tmp_path):
     [
         ("fci", SystemConfig(2, 1.0), None, "unknown"),
         ("exact", SystemConfig(9, 1.0), None, "2 to 8"),
-        ("dmrg", SystemConfig(7, 1.0), None, "2 to 6"),
+        ("dmrg", SystemConfig(11, 1.0), None, "2 to 10"),
         ("ci", SystemConfig(4, 1.0), 3, "at least the number of particles"),
         ("ci", SystemConfig(12, 1.0), 40, "modes are possible"),
         ("ci", SystemConfig(2, 1.0), 500, "at most"),

@@ -22,7 +22,7 @@ from repro.references.progress import Progress
 from repro.references.quadrature import Reals
 from repro.references.sinc import sinc_kinetic
 
-MAX_PARTICLES = 6
+MAX_PARTICLES = 10
 FIRST_SPACING, FINER, FINEST = 0.25, 0.8, 0.1
 TOLERANCE = 1e-6
 SWEEP_TOLERANCE = 1e-10

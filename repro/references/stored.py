@@ -93,9 +93,10 @@ def stored_reference(method: str, system: SystemConfig, path: Path = STORED) -> 
 
 
 def known_energy(system: SystemConfig) -> float | None:
-    """The exact energy where it is known at once, else None."""
-    if (found := stored_reference("exact", system)) is not None:
-        return found.energy
+    """The exact energy where it is known at once, else None: stored, by the shell model or by DMRG, or analytic."""
+    for method in ("exact", "dmrg"):
+        if (found := stored_reference(method, system)) is not None:
+            return found.energy
     if system.particles > 2 and system.v0 != 0.0:
         return None
     try:

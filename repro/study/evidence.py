@@ -13,7 +13,7 @@ import pandas as pd
 
 from repro.config import PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
-from repro.references import stored_reference
+from repro.references import known_energy, stored_reference
 from repro.study import convergence
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
@@ -78,15 +78,15 @@ class Evidence:
 
 
 def exact_energy(system: SystemConfig) -> float:
-    """The stored exact energy of a case.
+    """The exact energy of a case, known at once.
 
     Raises:
-        ReproError: if there is none.
+        ReproError: if it is not.
     """
-    found = stored_reference("exact", system)
+    found = known_energy(system)
     if found is None:
         raise ReproError(f"A = {system.particles}, V0 = {system.v0:g}: no exact energy stored; see `repro references`")
-    return found.energy
+    return found
 
 
 def _sigma_below(run: Run, exact: float) -> float:
