@@ -20,6 +20,7 @@ from repro.study.benchmarks.growth import WHOLE
 from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
+from repro.study.large import OWN, STUDIED, SYSTEMS, excess_left, large_runs
 from repro.study.observables import observables_of
 from repro.study.profiles import configure
 from repro.study.store import STORED_RUNS, Run, RunSource, project_path
@@ -323,6 +324,23 @@ def ablation_losses(runs: Sequence[Run]) -> list[Item]:
     return [Item(f"without {part}", value, "", names) for part, (value, names) in found.items()]
 
 
+def _of_large(measure: Callable[[Run, float], float]) -> Callable[[Sequence[Run]], list[Item]]:
+    """A number of each run of a large system."""
+
+    def items(runs: Sequence[Run]) -> list[Item]:
+        return [
+            Item(
+                f"{run.config.optimizer.name}, {case_label(run.config.system)}",
+                measure(run, exact_energy(run.config.system)),
+                "",
+                (run.path.name,),
+            )
+            for run in runs
+        ]
+
+    return items
+
+
 class Computed(NamedTuple):
     """Numbers that do not come from curves as they are.
 
@@ -342,6 +360,8 @@ COMPUTED = {
     "growth_ratio": Computed(growth_ratios, len(GROWN_PARTICLES)),
     "peer_ratio": Computed(peer_ratios, len(PEERS) * len(PEER_PARTICLES)),
     "ablation_loss": Computed(ablation_losses, len(PROXIMAL_PARTS), ablation_configs),
+    "excess_left": Computed(_of_large(excess_left), len(STUDIED) * len(SYSTEMS), lambda: large_runs(STUDIED)),
+    "large_error": Computed(_of_large(convergence.final_error), len(SYSTEMS), lambda: large_runs([OWN])),
     "ci_excess": Computed(ci_excesses, len(CASES)),
     "kronecker_distance": Computed(kronecker_quality("distance"), SMALL_STATES),
     "kronecker_gain": Computed(kronecker_quality("gain"), SMALL_STATES),

@@ -1,0 +1,74 @@
+"""More particles than the study has: do they train, on what an ordinary machine has?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from repro.config import RunConfig, SystemConfig
+from repro.physics.oscillator import oscillator_orbitals
+from repro.study.convergence import WINDOW, relative_error
+from repro.study.profiles import configure
+from repro.study.store import Run
+
+PARTICLES = (10, 16, 20)
+COUPLED = (-5.0, 5.0)
+"""Of the smallest number of particles, where DMRG gives the exact energy."""
+STUDIED, OWN = ("kfac", "dgd"), "proximal-dgd"
+OPTIMIZERS = (*STUDIED, OWN)
+EPOCHS = 100
+BATCHES = 50
+FREE = tuple(SystemConfig(count, 0.0) for count in PARTICLES)
+SYSTEMS = (*FREE, *(SystemConfig(PARTICLES[0], v0) for v0 in COUPLED))
+
+
+def large_run(name: str, system: SystemConfig) -> RunConfig:
+    """The run of an optimiser at the laptop's size, with settings as in the 25 cases."""
+    return configure(
+        particles=system.particles,
+        v0=system.v0,
+        optimizer=name,
+        epochs=EPOCHS,
+        evaluation_batches=BATCHES,
+    )
+
+
+def large_runs(names: Sequence[str]) -> list[RunConfig]:
+    """The runs of some optimisers in all systems."""
+    return [large_run(name, system) for name in names for system in SYSTEMS]
+
+
+def excess_left(run: Run, exact: float) -> float:
+    """How much of the first epoch's excess over the exact energy the last twentieth of the epochs has, by its median.
+
+    Infinite for a run that diverged.
+    """
+    if not run.complete:
+        return math.inf
+    error = relative_error(run.curve["energy"], exact)
+    return float(abs(error.tail(math.ceil(WINDOW * run.config.epochs)).median() / error.iloc[0]))
+
+
+def free_density(particles: int, x: np.ndarray) -> np.ndarray:
+    """n(x) of particles without interaction, the sum of |phi_n(x)|^2 over the oscillator's A lowest functions.
+
+    Args:
+        particles: A.
+        x: positions, any shape.
+    """
+    return np.asarray(np.sum(oscillator_orbitals(x, particles) ** 2, axis=-1))
+
+
+def density_distance(density: pd.DataFrame, particles: int) -> float:
+    """Share of the particles that a sampled density has elsewhere than without interaction: 1/2 int |n - n_0| dx / A.
+
+    Args:
+        density: columns x, n, of bins of equal width.
+        particles: A.
+    """
+    x = density["x"].to_numpy()
+    apart = np.abs(density["n"].to_numpy() - free_density(particles, x))
+    return float(0.5 * apart.sum() * (x[1] - x[0]) / particles)
