@@ -79,6 +79,9 @@ def train(
     pretrain_epochs: Annotated[
         int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
     ] = None,
+    evaluation_batches: Annotated[
+        int | None, typer.Option("--evaluation-batches", help="Walks that the final energy is averaged over.")
+    ] = None,
     walkers: Annotated[int | None, typer.Option("--walkers", help="Parallel Markov chains.")] = None,
     sweeps: Annotated[
         str | None,
@@ -198,6 +201,7 @@ def train(
         seed=seed,
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,
+        evaluation_batches=evaluation_batches,
         walkers=walkers,
         sweeps=_whole_number_or_word(sweeps),
         layers=layers,

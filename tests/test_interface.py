@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import ROOT, repro
 from repro import console, doctor
 from repro.cli import app
 from repro.runtime import DETERMINISTIC_GPU, configure_jax
+from repro.study.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
@@ -70,6 +72,11 @@ def test_help_teaches_without_loading_jax():
         assert command in done.stdout
         assert repro(command, "--help").returncode == 0
     assert repro("--version").stdout.strip()
+
+
+def test_train_takes_whatever_a_grid_may_hold():
+    (train,) = (command.callback for command in app.registered_commands if command.callback.__name__ == "train")
+    assert set(KEYS) <= set(inspect.signature(train).parameters)
 
 
 def test_doctor_reports_and_judges(tmp_path, monkeypatch):
