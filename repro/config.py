@@ -10,8 +10,10 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from repro.errors import InputError
 
@@ -420,13 +422,21 @@ OPTIMIZER_OPTIONS: dict[str, tuple[str, str]] = {
 
 OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig
 
-_OWN_OPTIONS: dict[str, tuple[str, ...]] = {
-    "adam": ("learning_rate",),
-    "proximal-dgd": ("without",),
-    "minsr": ("learning_rate", "damping", "step_limit"),
-    "spring": ("learning_rate", "damping", "momentum", "step_limit"),
+
+class _Flat(NamedTuple):
+    """An optimiser whose options are its own, not those of the second-order table."""
+
+    kind: type
+    options: tuple[str, ...]
+    defaults: Mapping[str, float] = MappingProxyType({})
+
+
+_FLAT = {
+    "adam": _Flat(AdamConfig, ("learning_rate",)),
+    "proximal-dgd": _Flat(ProximalConfig, ("without",)),
+    "minsr": _Flat(SpringConfig, ("learning_rate", "damping", "step_limit"), {"momentum": 0.0}),
+    "spring": _Flat(SpringConfig, ("learning_rate", "damping", "momentum", "step_limit")),
 }
-"""The options of optimisers that are not of the second-order table."""
 
 
 def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
@@ -435,7 +445,7 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     Args:
         name: one of :data:`OPTIMIZERS` or :data:`BEYOND`.
         options: for the rows of :data:`PARTS_OF` ``protocol`` and the names in :data:`OPTIMIZER_OPTIONS`; for the
-            others those of :data:`_OWN_OPTIONS`.
+            others their own.
 
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
@@ -444,17 +454,15 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
         raise _unknown_optimizer(name)
     given = {option: value for option, value in options.items() if value is not None}
     parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()
-    own = _OWN_OPTIONS.get(name, ("protocol",))
+    flat = _FLAT.get(name)
+    own = flat.options if flat else ("protocol",)
     allowed = (*own, *(option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in parts))
     for option, value in given.items():
         if option not in allowed:
             raise InputError(f"{option} = {value!r}: has no effect on {name}, which takes {', '.join(allowed)}")
-    if name == "adam":
-        return AdamConfig(**given)
-    if name == "proximal-dgd":
-        return ProximalConfig(name, **given)
-    if name in _OWN_OPTIONS:
-        return SpringConfig(name, **({"momentum": 0.0} if name == "minsr" else {}) | given)
+    if flat:
+        made: OptimizerConfig = flat.kind(name=name, **{**flat.defaults, **given})
+        return made
     values: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for option, (part, attribute) in OPTIMIZER_OPTIONS.items():
         if option in given:
@@ -575,10 +583,9 @@ _PARTS: dict[str, type] = {
 
 
 def _build_optimizer(data: object) -> OptimizerConfig:
-    if isinstance(data, dict) and data.get("name") in BEYOND:
-        return _build(ProximalConfig if data["name"] == "proximal-dgd" else SpringConfig, data, "optimizer.")
-    if not isinstance(data, dict) or data.get("name") not in PARTS_OF:
-        return _build(AdamConfig, data, "optimizer.")
+    name = str(data.get("name")) if isinstance(data, dict) else ""
+    if not isinstance(data, dict) or name not in PARTS_OF:
+        return _build(_FLAT[name].kind if name in _FLAT else AdamConfig, data, "optimizer.")
     parts = {
         key: _build(_OPTIMIZER_PARTS[key], value, f"optimizer.{key}.")
         if key in _OPTIMIZER_PARTS and value is not None
