@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from repro.config import ALL_OPTIMIZERS, RunConfig, SystemConfig
+from repro.config import ALL_OPTIMIZERS, BEYOND, RunConfig, SystemConfig
 from repro.errors import InputError
 from repro.study.cases import CASES
 from repro.study.profiles import PROFILES, configure
@@ -17,8 +17,8 @@ from repro.study.profiles import PROFILES, configure
 SOURCE = "claims.toml"
 TESTS = ("ratio", "level", "count", "fewer", "kinds", "every")
 KINDS = ("converged", "unstable", "stuck")
-EPOCHS = {"adam": 10_000, "proximal-dgd": 500}
-"""The deck lets Adam run so long; the other optimisers have the profile's epochs."""
+EPOCHS = {"adam": 10_000} | dict.fromkeys(BEYOND, 500)
+"""The deck lets Adam run so long; the other optimisers of the study have the profile's epochs."""
 
 
 @dataclass(frozen=True)
