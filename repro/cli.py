@@ -79,6 +79,9 @@ def train(
     pretrain_epochs: Annotated[
         int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
     ] = None,
+    pretrain_learning_rate: Annotated[
+        float | None, typer.Option("--pretrain-learning-rate", help="Of that fit, 1e-4; more than ten particles: 1e-3.")
+    ] = None,
     evaluation_batches: Annotated[
         int | None, typer.Option("--evaluation-batches", help="Walks that the final energy is averaged over.")
     ] = None,
@@ -201,6 +204,7 @@ def train(
         seed=seed,
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,
+        pretrain_learning_rate=pretrain_learning_rate,
         evaluation_batches=evaluation_batches,
         walkers=walkers,
         sweeps=_whole_number_or_word(sweeps),

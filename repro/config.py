@@ -363,7 +363,7 @@ class ProximalConfig:
 
 @dataclass(frozen=True)
 class SpringConfig:
-    """Natural gradients in the walkers' space, as the field has them today.
+    """Natural gradients in the walkers' space, as the field has them today; defaults as tuned, see docs/proximal.md.
 
     Attributes:
         name: "minsr" or "spring".
@@ -374,10 +374,10 @@ class SpringConfig:
     """
 
     name: str = "spring"
-    learning_rate: float = 0.1
-    damping: float = 1e-3
+    learning_rate: float = 0.03
+    damping: float = 1e-2
     momentum: float = 0.99
-    step_limit: float = 1e-2
+    step_limit: float = 0.1
 
     def __post_init__(self) -> None:
         if self.name not in ("minsr", "spring"):
@@ -434,7 +434,11 @@ class _Flat(NamedTuple):
 _FLAT = {
     "adam": _Flat(AdamConfig, ("learning_rate",)),
     "proximal-dgd": _Flat(ProximalConfig, ("without",)),
-    "minsr": _Flat(SpringConfig, ("learning_rate", "damping", "step_limit"), {"momentum": 0.0}),
+    "minsr": _Flat(
+        SpringConfig,
+        ("learning_rate", "damping", "step_limit"),
+        {"momentum": 0.0, "learning_rate": 0.1, "damping": 1e-3},
+    ),
     "spring": _Flat(SpringConfig, ("learning_rate", "damping", "momentum", "step_limit")),
 }
 
