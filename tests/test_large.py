@@ -26,6 +26,7 @@ from repro.study.large import (
     free_density,
     large_run,
     large_runs,
+    study_pretrained,
 )
 from repro.study.store import Run, project_path
 
@@ -42,8 +43,10 @@ def run(name, system, left=0.1, first=0.4, final=0.003, status="complete"):
 def test_the_runs_are_those_of_the_grid():
     configs = large_runs(OPTIMIZERS)
     grid = read_grid(project_path("paper_runs/grids/large.toml"))
-    assert {config.content_hash for config in grid} == {config.content_hash for config in configs}
+    assert {one.content_hash for one in grid} == {one.content_hash for one in (*configs, study_pretrained())}
     assert len(configs) == len(OPTIMIZERS) * len(SYSTEMS) == 15
+    assert [one.pretraining.learning_rate for one in large_runs([OWN])] == [1e-4, 1e-3, 1e-3, 1e-4, 1e-4]
+    assert study_pretrained().pretraining.learning_rate == 1e-4
 
 
 def test_the_exact_energies_are_known():

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from repro.config import RunConfig, SpringConfig, optimizer_config
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, spring
+from repro.optimizers.spring import _damped_solve
 from repro.physics.local_energy import clip_local_energies
 from repro.study.profiles import configure
 
@@ -50,6 +51,26 @@ def test_steps_against_the_regression_they_solve(name, momentum, damping):
     for found in steps(config, 3):
         phi = np.linalg.solve(matrix, scores.T @ energies + damping * momentum * phi)
         np.testing.assert_allclose(found, -0.03 * phi, rtol=1e-7, atol=1e-9 * np.abs(phi).max())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_kernel_that_rounding_makes_indefinite(seed):
+    """In single precision Cholesky fails; what the regression explains, it explains all the same."""
+    rng, damping = np.random.default_rng(seed), 1e-3
+    left, right = (np.linalg.qr(rng.normal(size=(count, 64)))[0] for count in (64, 200))
+    scores = left @ np.diag(np.geomspace(300.0, 1e-3, 64)) @ right.T
+    energies = left @ (rng.normal(size=64) * np.geomspace(1.0, 1e-2, 64))
+    single, target = jnp.asarray(scores.T, "float32"), jnp.asarray(energies, "float32")
+    assert not np.isfinite(jnp.linalg.cholesky(single.T @ single + damping * jnp.eye(64, dtype="float32"))).all()
+    found = scores.T @ np.asarray(_damped_solve(single, damping, target), "float64")
+    exact = scores.T @ np.linalg.solve(scores @ scores.T + damping * np.eye(64), energies)
+
+    def objective(phi):
+        return np.sum((scores @ phi - energies) ** 2) + damping * phi @ phi
+
+    assert objective(exact) < 0.01 * energies @ energies
+    assert objective(exact) <= objective(found) < 0.02 * energies @ energies
+    assert not np.isfinite(_damped_solve(single.at[1, 2].set(jnp.nan), damping, target)).any()
 
 
 def test_long_steps_are_cut_and_the_direction_is_kept_whole():

@@ -63,15 +63,34 @@ def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chu
 
         start = config.momentum * state.previous
         everyone = gathered(scores, axis=1)
-        kernel = everyone.T @ everyone + config.damping * jnp.eye(everyone.shape[1], dtype=scores.dtype)
         right = gathered(energies - start @ scores)
-        solved = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kernel), right)
-        phi = everyone @ solved + start
+        phi = everyone @ _damped_solve(everyone, config.damping, right) + start
         step = config.learning_rate * phi
         step *= jnp.minimum(1.0, jnp.sqrt(config.step_limit / (step @ step)))
         return restore(-step), SpringState(phi)
 
     return Optimizer(init, update, lambda state: {"lambda": jnp.asarray(config.damping, state.previous.dtype)})
+
+
+def _damped_solve(scores: Array, damping: float, right: Array) -> Array:
+    """(O O^T + lambda)^-1 r, by Cholesky where rounding allows it.
+
+    Near nodes scores are so large that in single precision the matrix need not come out positive. Then its factor is
+    taken from a QR decomposition of the scores themselves, which costs several times as much.
+
+    Args:
+        scores: O^T, shape ``(P, W)``.
+        damping: lambda > 0.
+        right: r, shape ``(W,)``.
+    """
+    shift = damping * jnp.eye(len(right), dtype=scores.dtype)
+    found = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(scores.T @ scores + shift), right)
+
+    def by_qr() -> Array:
+        factor = jnp.linalg.qr(jnp.concatenate([scores, jnp.sqrt(shift)]), mode="r")
+        return jax.scipy.linalg.cho_solve((factor, False), right)
+
+    return jax.lax.cond(jnp.all(jnp.isfinite(found)), lambda: found, by_qr)
 
 
 def _scores(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
