@@ -80,7 +80,8 @@ def train(
         int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
     ] = None,
     pretrain_learning_rate: Annotated[
-        float | None, typer.Option("--pretrain-learning-rate", help="Of that fit: 1e-4; more than ten particles want 1e-3.")
+        float | None,
+        typer.Option("--pretrain-learning-rate", help="Of that fit: 1e-4; more than ten particles want 1e-3."),
     ] = None,
     evaluation_batches: Annotated[
         int | None, typer.Option("--evaluation-batches", help="Walks that the final energy is averaged over.")
