@@ -748,7 +748,7 @@ def main() -> None:
     except typer.Exit as end:
         sys.exit(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command goes on, with --resume where it has that option", INTERRUPTED)
+        _fail("interrupted; go on with the same command, and --resume where it has that option", INTERRUPTED)
     except Exception as error:
         # Usage errors: typer carries its own copy of click, whose exceptions are known only by this method.
         describe = getattr(error, "format_message", None)
