@@ -704,8 +704,9 @@ def bench_peers(
 
     from repro.study.benchmarks.isolated import write_table
     from repro.study.benchmarks.peers import bench_peers as run_bench
+    from repro.study.benchmarks.tasks import PEER_PARTICLES
 
-    rows = run_bench(particles or [2, 4, 6], walkers)
+    rows = run_bench(particles or PEER_PARTICLES, walkers)
     write_table(rows, out)
     table = Table("task", "code", "A", "seconds", "GB", "over ours")
     for row in rows.to_dict("records"):

@@ -84,7 +84,7 @@ def test_misplaced_particles_by_hand():
 @pytest.mark.parametrize(
     ("quantity", "names", "worst"), [("excess_left", STUDIED, {"left": 0.7}), ("large_error", [OWN], {"final": 0.02})]
 )
-def test_the_claims_take_the_worst_of_all_systems(monkeypatch, quantity, names, worst):
+def test_the_claims_take_the_worst_of_all_systems(quantity, names, worst):
     (claim,) = (claim for claim in load_claims() if claim.quantity == quantity)
     made = [run(name, system) for name in names for system in SYSTEMS]
 
