@@ -297,7 +297,10 @@ def observables(
     directory: Annotated[Path, typer.Argument(help="A run directory with its checkpoint.", show_default=False)],
     batches: Annotated[int, typer.Option("--batches", help="Batches of all walkers, a walk apart.")] = 200,
     bins: Annotated[int, typer.Option("--bins", help="Bins of the densities.")] = 80,
-    extent: Annotated[float, typer.Option("--extent", help="They reach from -extent to extent.")] = 5.0,
+    extent: Annotated[
+        float | None,
+        typer.Option("--extent", help="They reach from -extent to extent; left out, as far as the particles do."),
+    ] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the observables that are there.")] = False,
 ) -> None:

@@ -94,16 +94,16 @@ def one_body_density_matrix(
         Shape ``(M, M)``; its expectation is symmetric, and its trace A where the M functions hold the whole state.
     """
     sign, log = sign_log_psi(x)
-    total = []
-    for particle in range(x.shape[1]):
 
-        def amplitude(node: Array, particle: int = particle) -> Array:
+    def of_particle(particle: Array) -> Array:
+        def amplitude(node: Array) -> Array:
             moved_sign, moved_log = sign_log_psi(x.at[:, particle].set(node))
             return sign * moved_sign * jnp.exp(moved_log - log)
 
         ratios = jax.lax.map(amplitude, nodes)  # (G, W)
-        total.append(orbitals(x[:, particle]).T @ (ratios.T @ (weights[:, None] * orbitals(nodes))))
-    return sum(total[1:], start=total[0]) / x.shape[0]
+        return orbitals(x[:, particle]).T @ (ratios.T @ (weights[:, None] * orbitals(nodes)))
+
+    return jnp.sum(jax.lax.map(of_particle, jnp.arange(x.shape[1])), axis=0) / x.shape[0]
 
 
 def energy_parts(laplacian_ratio: Array, x: Array, system: System) -> dict[str, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from repro.chunks import map_walkers
 from repro.errors import InputError
 from repro.physics.observables import (
     Histogram,
@@ -35,11 +37,19 @@ from repro.training.state import OBSERVATION_STREAM, stream_key
 BLOCKS = 20
 """Batches are averaged in as many blocks; errors are of the means of blocks."""
 
-ORBITALS = 20
-"""Oscillator functions in which the one-body density matrix is represented."""
+DENSITY_MATRIX_MOVES = 256 * 6
+"""At most as many particles of a batch are moved over all nodes, in at most 256 walkers: at twenty particles all of 256
+walkers' would take ten times as long as the walk."""
 
-DENSITY_MATRIX_WALKERS = 256
-"""Walkers of a batch whose particles are moved over all nodes."""
+
+def orbitals_for(particles: int) -> int:
+    """Oscillator functions in which the one-body density matrix of A particles is represented."""
+    return max(20, particles + 10)
+
+
+def extent_for(particles: int) -> float:
+    """Oscillator lengths from the centre within which A particles are: the last one's turning point, and some more."""
+    return max(5.0, math.sqrt(2.0 * particles - 1.0) + 1.5)
 
 
 @dataclass(frozen=True)
@@ -93,22 +103,24 @@ def jackknife(blocks: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray])
 
 def _batch(model: Model, histogram: Histogram) -> Callable[..., tuple[Chain, dict[str, jax.Array]]]:
     psi, dtype = model.wavefunction, jnp.dtype(model.config.dtype)
-    sweeps = model.config.sampling.sweeps
+    sweeps, particles = model.config.sampling.sweeps, model.config.system.particles
+    orbitals, moved = orbitals_for(particles), min(256, DENSITY_MATRIX_MOVES // particles)
     # Beyond its turning point at sqrt(2 n + 1) a function of n quanta falls off within two lengths.
-    reach = np.sqrt(2.0 * ORBITALS - 1.0) + 2.0
+    reach = np.sqrt(2.0 * orbitals - 1.0) + 2.0
     nodes = jnp.linspace(-reach, reach, 90, dtype=dtype)
     weights = jnp.full(nodes.shape, nodes[1] - nodes[0])
 
     def batch(params: Any, chain: Chain, key: jax.Array) -> tuple[Chain, dict[str, jax.Array]]:
         chain, _ = walk(density(psi, params), chain, key, sweeps)
         x = chain.walkers
-        parts = energy_parts(psi.laplacian_ratio(params, x), x, model.system)
+        ratio = map_walkers(lambda y: psi.laplacian_ratio(params, y), x, model.walker_chunk)
+        parts = energy_parts(ratio, x, model.system)
         density_matrix = one_body_density_matrix(
             lambda y: psi.sign_log_psi(params, y),
-            x[:DENSITY_MATRIX_WALKERS],
+            x[:moved],
             nodes,
             weights,
-            lambda y: oscillator_orbitals(y, ORBITALS),
+            lambda y: oscillator_orbitals(y, orbitals),
         )
         scalars = {name: jnp.mean(values) for name, values in parts.items()}
         outside = jnp.mean(jnp.sum(jnp.abs(x) >= histogram.extent, axis=1).astype(dtype))
@@ -129,7 +141,7 @@ def observe(
     *,
     batches: int = 200,
     bins: int = 80,
-    extent: float = 5.0,
+    extent: float | None = None,
     device: str | None = None,
     reporter: Reporter | None = None,
 ) -> Observables:
@@ -139,7 +151,7 @@ def observe(
         path: a run directory with a checkpoint.
         batches: of all walkers, a walk apart; a tenth as many again go before, unrecorded.
         bins: of the densities.
-        extent: they reach from -extent to extent, in oscillator lengths.
+        extent: they reach from -extent to extent, in oscillator lengths; None for :func:`extent_for` the particles.
         device: "cpu", "gpu", or None for a GPU where there is one.
         reporter: told of the progress.
 
@@ -150,11 +162,11 @@ def observe(
         raise InputError(f"batches = {batches}: must be at least {BLOCKS}, for errors from as many blocks")
     if not 2 <= bins <= 1000:
         raise InputError(f"bins = {bins}: must be between 2 and 1000")
-    if not 0 < extent <= 100:
+    if extent is not None and not 0 < extent <= 100:
         raise InputError(f"extent = {extent:g}: must be positive and at most 100 oscillator lengths")
     run, reporter = RunDirectory(Path(path)), reporter or Silent()
     config, chosen = run.read_config(), environment.select_device(device)
-    histogram = Histogram(bins, extent)
+    histogram = Histogram(bins, extent_for(config.system.particles) if extent is None else extent)
     with numerics(config.dtype, chosen):
         model, _, state, _ = load_state(config, run, None)
         root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.chain
@@ -225,9 +237,9 @@ def store_observables(path: Path, observables: Observables, overwrite: bool = Fa
     centres = observables.histogram.centres
     x, y = np.meshgrid(centres, centres, indexing="ij")
     upper = y >= x  # symmetric
-    i, j = np.triu_indices(ORBITALS)
     matrix = observables.density_matrix
-    count = np.arange(1.0, ORBITALS + 1)
+    i, j = np.triu_indices(len(matrix.mean))
+    count = np.arange(1.0, len(matrix.mean) + 1)
     tables = {
         "density.csv": {"x": centres, "n": observables.one_body.mean, "error": observables.one_body.error},
         "pair_density.csv": {
