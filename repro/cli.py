@@ -318,7 +318,7 @@ def observables(
 
     from repro.console import reporter
     from repro.references import known_energy
-    from repro.training.observation import observe, refuse_observables, store_observables
+    from repro.training.observation import beyond_pauli, observe, refuse_observables, store_observables
     from repro.training.rundir import RunDirectory
 
     refuse_observables(directory, overwrite)  # before the sampling, not after it
@@ -331,6 +331,8 @@ def observables(
     shown = zip(found.occupations.mean[:8], found.occupations.error[:8], strict=True)
     table.add_row("natural occupations", "\n".join(f"{value:.4f} +- {error:.4f}" for value, error in shown))
     Console().print(table)
+    if beyond_pauli(found.occupations):
+        print("An occupation above one: psi is large where its walkers do not go; all this is of the part they see.")
 
 
 def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> None:
@@ -493,6 +495,7 @@ def store(
     """Add finished runs to paper_runs/, without their checkpoints, and bring its manifest up to date.
 
     A run must verify and must have been made by committed code. Figures, claims and `repro verify` then use it.
+    Observables that were sampled since are added to a run that is there without.
 
     Example: repro store runs/sweep/*/
     """
@@ -502,6 +505,8 @@ def store(
     done = store_runs(directories, project_path(STORED_RUNS))
     for name in done.added:
         print(f"stored {name}")
+    for name in done.observed:
+        print(f"stored the observables of {name}")
     print(f"{len(done.added)} stored, {len(done.known)} were there; {done.megabytes:.1f} of {MOST_MEGABYTES:g} MB")
 
 

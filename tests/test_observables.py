@@ -29,7 +29,7 @@ from repro.sampling import initial_chain, walk
 from repro.study.observables import observables_of
 from repro.study.profiles import configure
 from repro.study.store import load_run
-from repro.training.observation import jackknife, observe, occupations_of, store_observables
+from repro.training.observation import beyond_pauli, jackknife, observe, occupations_of, store_observables
 from repro.training.run import train
 
 PARTICLES = 3
@@ -147,6 +147,24 @@ def test_jackknife_is_the_standard_error_of_a_mean():
     np.testing.assert_allclose(found.mean, blocks.mean(axis=0))
 
 
+def test_walkers_of_a_part_of_the_state_are_told_by_occupations_above_one(sample):
+    """Free fermions whose walkers were kept within a narrow trap, against the same state sampled as it is."""
+    nodes = jnp.linspace(-7.0, 7.0, 71)
+    weights = jnp.full(71, nodes[1] - nodes[0])
+
+    def occupied(batches):
+        matrices = jax.lax.map(
+            lambda x: one_body_density_matrix(
+                free_fermions, x, nodes, weights, lambda y: oscillator_orbitals(y, PARTICLES + 2)
+            ),
+            batches[:, :200],
+        )
+        return jackknife(np.asarray(matrices, np.float64), occupations_of)
+
+    assert not beyond_pauli(occupied(sample))
+    assert beyond_pauli(occupied(0.6 * sample))
+
+
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("observed") / "run"
@@ -213,9 +231,9 @@ def test_command_line(small_run, tmp_path):
 
 
 def test_stored_observables_fit_their_runs():
-    """The same energy as the run's own evaluation, no energy below exact, and nearly the virial of an eigenstate."""
+    """The energy of the run's own evaluation, none below exact; of those trained, nearly an eigenstate's virial."""
     folders = sorted((ROOT / "paper_runs").glob("*/observables"))
-    assert len(folders) >= 15
+    trained = 0
     for folder in folders:
         run = load_run(folder.parent)
         scalars = observables_of(run).scalars
@@ -223,5 +241,10 @@ def test_stored_observables_fit_their_runs():
         apart = energy["mean"] - run.result["energy"]
         assert abs(apart) < 5 * np.hypot(energy["error"], run.result["energy_error"]), folder
         assert energy["mean"] > known_energy(run.config.system) - 5 * energy["error"], folder
+        exact = known_energy(run.config.system)
+        if energy["mean"] - exact > 0.05 * abs(exact):
+            continue  # twenty particles, 27 % too high after their 100 epochs
+        trained += 1
         # What training left undone shows here first: up to 6 % of the kinetic energy, at an energy 0.3 % too high.
         assert abs(virial["mean"]) < 5 * virial["error"] + 0.07 * kinetic["mean"], folder
+    assert trained >= 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -67,6 +68,27 @@ def test_storing_keeps_what_a_figure_needs_and_no_more(root, made):
     assert check_manifest(root) == []
     again = store_runs([made.path], root)
     assert (again.added, again.known) == ((), (CONFIG.run_name,))
+
+
+def test_observables_sampled_later_are_added(root, made, tmp_path):
+    run = RunDirectory(tmp_path / "observed" / "run")
+    shutil.copytree(made.path, run.path)
+    run.observables.mkdir()
+    (run.observables / "observables.json").write_text("{}")
+    # Another curve that verifies, as of the same configuration on another machine.
+    curve, result = run.curve.read_bytes(), run.read_result()
+    run.curve.write_bytes(curve.replace(b"1", b"2", 1))
+    run.write_json(run.result, result | {"curve_sha256": hashlib.sha256(run.curve.read_bytes()).hexdigest()})
+    with pytest.raises(InputError, match="of another state"):
+        store_runs([run.path], root)
+    assert not (root / CONFIG.run_name / "observables").exists()
+    run.curve.write_bytes(curve)
+    run.write_json(run.result, result)
+    done = store_runs([run.path], root)
+    assert (done.added, done.known, done.observed) == ((), (CONFIG.run_name,), (CONFIG.run_name,))
+    assert (root / CONFIG.run_name / "observables" / "observables.json").read_text() == "{}"
+    assert check_manifest(root) == []
+    assert store_runs([run.path], root).observed == ()
 
 
 def test_long_tables_are_stored_packed(made, tmp_path, monkeypatch):

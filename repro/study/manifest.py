@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import InputError
-from repro.study.store import load_run
+from repro.study.store import Run, load_run
 from repro.training.files import write_atomic
 from repro.training.rundir import RunDirectory, packed
 
@@ -81,11 +81,13 @@ class Stored:
     Attributes:
         added: names of the runs added.
         known: names of those that were there already.
+        observed: of them, those that got the observables they had been without.
         megabytes: of everything stored.
     """
 
     added: tuple[str, ...]
     known: tuple[str, ...]
+    observed: tuple[str, ...]
     megabytes: float
 
 
@@ -97,6 +99,24 @@ def store_table(content: bytes, table: Path) -> None:
         write_atomic(table, content)
 
 
+def _brings_observables(run: Run, stored: Run) -> bool:
+    """Whether a run has observables that the stored run of its name is without.
+
+    Raises:
+        InputError: if the two are not the same run.
+    """
+    if stored.config != run.config:
+        raise InputError(f"{stored.path}: holds another run; its hash begins alike")
+    if not RunDirectory(run.path).observables.exists() or RunDirectory(stored.path).observables.exists():
+        return False
+    if stored.result["curve_sha256"] != run.result["curve_sha256"]:
+        raise InputError(
+            f"{run.path}: its observables are of another state than the stored run's, whose curve is another; "
+            f"sample the stored run's own checkpoint, or remove {stored.path} to store this run in its place"
+        )
+    return True
+
+
 def store_runs(directories: Sequence[Path], root: Path) -> Stored:
     """Adds finished runs to the stored ones, without their checkpoints, and brings the manifest up to date.
 
@@ -106,7 +126,8 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
 
     Raises:
         InputError: for a run that has not ended, does not verify, was made by code that was not committed or by code
-            of several revisions, or has another configuration than the stored run of its name; nothing is stored then.
+            of several revisions, has another configuration than the stored run of its name, or observables for a
+            stored run with another curve; nothing is stored then.
     """
     runs = {}
     for directory in directories:
@@ -119,15 +140,11 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
             made_by = ", ".join([*earlier, revision])
             raise InputError(f"{directory}: made by code of several revisions ({made_by}); run it again with one")
         runs[run.config.run_name] = run
-    added, known = [], []
-    for name, run in runs.items():
-        target = root / name
-        if target.exists():
-            if load_run(target).config != run.config:
-                raise InputError(f"{target}: holds another run; its hash begins alike")
-            known.append(name)
-            continue
-        source = RunDirectory(run.path)
+    known = [name for name in runs if (root / name).exists()]
+    observed = [name for name in known if _brings_observables(runs[name], load_run(root / name))]
+    added = [name for name in runs if name not in known]
+    for name in added:
+        run, source = runs[name], RunDirectory(runs[name].path)
         with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
             made = Path(folder) / name
             made.mkdir()
@@ -138,8 +155,11 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
                 store_table(source.read_table(table), made / table.name)
             if source.observables.exists():
                 shutil.copytree(source.observables, made / source.observables.name)
-            made.rename(target)
-        added.append(name)
+            made.rename(root / name)
+    for name in observed:
+        with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
+            copied = shutil.copytree(RunDirectory(runs[name].path).observables, Path(folder) / "observables")
+            copied.rename(RunDirectory(root / name).observables)
     write_manifest(root)
     megabytes = sum((root / name).stat().st_size for name in _files(root)) / 1e6
-    return Stored(tuple(added), tuple(known), megabytes)
+    return Stored(tuple(added), tuple(known), tuple(observed), megabytes)

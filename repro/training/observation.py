@@ -87,6 +87,18 @@ def occupations_of(matrix: np.ndarray) -> np.ndarray:
     return np.linalg.eigvalsh(0.5 * (matrix + matrix.T))[::-1]
 
 
+def beyond_pauli(occupations: Estimate) -> bool:
+    """Whether an occupation is above one by more than its error and a hundredth.
+
+    No state of fermions has one. The walkers then are not where |psi|^2 is: moved to where it is large, a particle
+    raises psi by far more than walkers of |psi|^2 would ever see.
+
+    Args:
+        occupations: largest first.
+    """
+    return bool(occupations.mean[0] - 1.0 > 0.01 + 3.0 * occupations.error[0])
+
+
 def jackknife(blocks: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
     """A function of the mean with its error, leaving out one block at a time (Efron, Stein, Ann. Stat. 9, 586 (1981)).
 
