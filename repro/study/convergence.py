@@ -39,11 +39,16 @@ def relative_error(energies: pd.Series, exact: float) -> pd.Series:
     return (energies - exact) / abs(exact)
 
 
+def last_errors(run: Run, exact: float) -> pd.Series:
+    """Relative errors of the epochs in the window that :data:`DEFINITION` looks at."""
+    return relative_error(run.curve["energy"], exact).tail(math.ceil(WINDOW * run.config.epochs))
+
+
 def converged(run: Run, exact: float, level: float = LEVEL) -> bool:
     """Whether a run converged, by :data:`DEFINITION`; ``level`` in place of 1 % if given."""
     if not run.complete:
         return False
-    window = relative_error(run.curve["energy"], exact).tail(math.ceil(WINDOW * run.config.epochs))
+    window = last_errors(run, exact)
     return bool(abs(window.median()) <= level and window.abs().max() <= OUTLIER)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -183,24 +184,31 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
     return Evidence(tuple(found), wanted, missing)
 
 
+@contextmanager
+def _reading(table: str, made_by: str) -> Iterator[None]:
+    """Says of a stored table that cannot be used how to make it again."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError) as error:
+        raise ReproError(f"{table}: cannot be used ({error}); make it again with `{made_by}`") from error
+
+
 def cost_ratios(runs: Sequence[Run]) -> list[Item]:
     """Seconds of an epoch of an improvement over those of what it improves, from the stored benchmark."""
     del runs
-    try:
+    with _reading(BENCHMARK, "repro bench epoch"):
         table = pd.read_csv(project_path(BENCHMARK)).set_index(["optimizer", "particles"])["seconds_per_epoch"]
         return [
             Item(f"{name} / {base}, A = {count}", float(table[name, count] / table[base, count]))
             for name, base in COMPARED_COSTS
             for count in COMPARED_PARTICLES
         ]
-    except (OSError, KeyError) as error:
-        raise ReproError(f"{BENCHMARK}: cannot be used ({error}); make it again with `repro bench epoch`") from error
 
 
 def growth_ratios(runs: Sequence[Run]) -> list[Item]:
     """Growth of the seconds of a DGD epoch from two particles on, over that of KFAC's, from the stored benchmark."""
     del runs
-    try:
+    with _reading(SCALING, "repro bench parts"):
         table = scaling_table()
         first = table.iloc[0]
         chosen = table[(table["walkers"] == first["walkers"]) & (table["hidden"] == first["hidden"])]
@@ -212,8 +220,6 @@ def growth_ratios(runs: Sequence[Run]) -> list[Item]:
             )
             for count in GROWN_PARTICLES
         ]
-    except (OSError, KeyError, ValueError) as error:
-        raise ReproError(f"{SCALING}: cannot be used ({error}); make it again with `repro bench parts`") from error
 
 
 def scaling_table() -> pd.DataFrame:
@@ -231,15 +237,13 @@ def peers_table() -> pd.DataFrame:
 def peer_ratios(runs: Sequence[Run]) -> list[Item]:
     """Seconds of other packages over those of this one for the same task, from the stored benchmark."""
     del runs
-    try:
+    with _reading(BESIDE_PEERS, "repro bench peers"):
         ratios = peers_table().set_index(["task", "code", "particles"])["over_ours"]
         return [
             Item(f"{task}, {code}, A = {count}", float(ratios[task, code, count]))
             for task, code in PEERS
             for count in PEER_PARTICLES
         ]
-    except (OSError, KeyError, ValueError) as error:
-        raise ReproError(f"{BESIDE_PEERS}: cannot be used ({error}); make it again with `repro bench peers`") from error
 
 
 def ci_excesses(runs: Sequence[Run]) -> list[Item]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from repro.config import PretrainingConfig, RunConfig, SystemConfig
 from repro.physics.oscillator import oscillator_orbitals
-from repro.study.convergence import WINDOW, relative_error
+from repro.study.convergence import last_errors, relative_error
 from repro.study.profiles import configure
 from repro.study.store import Run
 
@@ -63,8 +63,8 @@ def excess_left(run: Run, exact: float) -> float:
     """
     if not run.complete:
         return math.inf
-    error = relative_error(run.curve["energy"], exact)
-    return float(abs(error.tail(math.ceil(WINDOW * run.config.epochs)).median() / error.iloc[0]))
+    first = relative_error(run.curve["energy"], exact).iloc[0]
+    return float(abs(last_errors(run, exact).median() / first))
 
 
 def free_density(particles: int, x: np.ndarray) -> np.ndarray:
