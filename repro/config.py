@@ -374,8 +374,8 @@ class SpringConfig:
     """
 
     name: str = "spring"
-    learning_rate: float = 0.03
-    damping: float = 1e-2
+    learning_rate: float = 0.1
+    damping: float = 0.1
     momentum: float = 0.99
     step_limit: float = 0.1
 
@@ -437,7 +437,7 @@ _FLAT = {
     "minsr": _Flat(
         SpringConfig,
         ("learning_rate", "damping", "step_limit"),
-        {"momentum": 0.0, "learning_rate": 0.1, "damping": 1e-3},
+        {"momentum": 0.0, "damping": 1e-3},
     ),
     "spring": _Flat(SpringConfig, ("learning_rate", "damping", "momentum", "step_limit")),
 }
