@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 # Programs are compiled once in a test session, also those of the processes it starts (a parallel session's workers
 # inherit the variables). JAX reads these when it is imported.
@@ -30,6 +31,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     }
 
 import jax
+import numpy as np
 import pytest
 from jax import Array
 from jax.flatten_util import ravel_pytree
@@ -105,6 +107,33 @@ def single_walker_derivatives(psi: Wavefunction, params: Params, system: System)
         return score(theta, walker), mixed(theta, walker).T, *jax.value_and_grad(energy)(theta)
 
     return jax.jit(jax.vmap(rows, (None, 0)))
+
+
+class DenseMetrics(NamedTuple):
+    """Of :func:`situation`, as matrices, in the order of the state's blocks.
+
+    Attributes:
+        decision: the decision metric.
+        fisher: the Fisher metric.
+        moments: the trace of the scores' second moments, 4 sum_a E[D_a^2].
+    """
+
+    decision: np.ndarray
+    fisher: np.ndarray
+    moments: float
+
+
+def dense_metrics(walkers: int) -> DenseMetrics:
+    """The metrics from the derivatives of single walkers."""
+    psi, params, x, *_ = situation(walkers)
+    theta = ravel_pytree(psi.structure.split(params))[0]
+    scores, mixed, *_ = single_walker_derivatives(psi, params, SITUATION)(theta, x)
+    centred = scores - scores.mean(0)
+    return DenseMetrics(
+        np.einsum("wka,wkb->ab", mixed, mixed) / walkers,
+        4.0 * np.asarray(centred.T @ centred) / walkers,
+        4.0 * float((scores**2).sum()) / walkers,
+    )
 
 
 def repro(*arguments: str, timeout: float = 300.0, **environment: str) -> subprocess.CompletedProcess[str]:

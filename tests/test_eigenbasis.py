@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SITUATION, single_walker_derivatives, situation
-from jax.flatten_util import ravel_pytree
+from conftest import dense_metrics, situation
 
 from repro.curvature.derivatives import derivatives
 from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases, turned
@@ -19,15 +18,6 @@ pytestmark = pytest.mark.usefixtures("x64")
 def at_the_walkers(mixed=True):
     psi, params, x, *_ = situation(WALKERS)
     return derivatives(psi, params, x, WALKERS, mixed)
-
-
-def dense_metrics():
-    """Decision and Fisher metric, from the derivatives of single walkers."""
-    psi, params, x, *_ = situation(WALKERS)
-    blocks = psi.structure.split(params)
-    scores, mixed, *_ = single_walker_derivatives(psi, params, SITUATION)(ravel_pytree(blocks)[0], x)
-    scores = scores - scores.mean(0)
-    return np.einsum("wka,wkb->ab", mixed, mixed) / WALKERS, 4.0 * np.asarray(scores.T @ scores) / WALKERS
 
 
 def test_there_and_back():
@@ -50,7 +40,7 @@ def test_diagonals_against_dense_algebra(name):
     found = at_the_walkers()
     bases = eigenbases(found.layers)
     metric = (decision_metric if name == "decision" else fisher)(turned(found, bases))
-    dense = dense_metrics()[0 if name == "decision" else 1]
+    dense = getattr(dense_metrics(WALKERS), name)
     begin = 0
     for index, basis in enumerate(bases):
         turn = np.kron(basis.inputs, basis.sensitivities)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
-from conftest import SITUATION, random_state, single_walker_derivatives, situation
+from conftest import SITUATION, dense_metrics, random_state, situation
 from jax.flatten_util import ravel_pytree
 
 from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_config
@@ -53,23 +53,15 @@ WALKERS = 64
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-def dense_metrics(coupled=True):
-    """Decision and Fisher metric as matrices, the trace of the scores' second moments, and the gradient."""
-    psi, params, x, _, grads = situation(WALKERS)
-    blocks = psi.structure.split(params)
-    scores, mixed, *_ = single_walker_derivatives(psi, params, SITUATION)(ravel_pytree(blocks)[0], x)
-    centred = scores - scores.mean(0)
-    decision = np.einsum("wka,wkb->ab", mixed, mixed) / WALKERS
-    fisher = 4.0 * np.asarray(centred.T @ centred) / WALKERS
+def dense_problem(coupled=True):
+    """Decision and Fisher metric, all of them or layer by layer, the trace of second moments, and the gradient."""
+    psi, params, *_, grads = situation(WALKERS)
+    decision, fisher, moments = dense_metrics(WALKERS)
     if not coupled:
+        blocks = psi.structure.split(params)
         owner = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
         decision, fisher = (np.where(owner[:, None] == owner, one, 0.0) for one in (decision, fisher))
-    return (
-        decision,
-        fisher,
-        4.0 * float((scores**2).sum()) / WALKERS,
-        np.asarray(ravel_pytree(psi.structure.split(grads))[0]),
-    )
+    return decision, fisher, moments, np.asarray(ravel_pytree(psi.structure.split(grads))[0])
 
 
 def flat(updates):
@@ -101,7 +93,7 @@ EXACT = {"REDUCTION": 1e-14, "ITERATIONS": 2000}
 @pytest.mark.parametrize("without", ["", "coupling", "information", "momentum"])
 def test_steps_against_dense_algebra(without):
     """(G + lambda R)(d - x0) = -g - G x0, cut to the reach; lambda is first the spread of the local energies."""
-    g_metric, fisher, moments, g = dense_metrics(coupled=without != "coupling")
+    g_metric, fisher, moments, g = dense_problem(coupled=without != "coupling")
     size = len(g)
     edge = moments * (1 / np.sqrt(WALKERS) + 1 / np.sqrt(size)) ** 2 * np.eye(size)
     information = 0.0 if without == "information" else fisher
@@ -128,7 +120,7 @@ def test_steps_against_dense_algebra(without):
 
 
 def test_long_steps_are_cut_to_the_reach():
-    _, fisher, *_ = dense_metrics()
+    fisher = dense_metrics(WALKERS).fisher
     short, _ = step(**EXACT, REACH=1e-4)
     long, _ = step(without="limit", **EXACT)
     np.testing.assert_allclose(flat(short) @ fisher @ flat(short), 1e-4, rtol=1e-8)
@@ -513,7 +505,7 @@ def test_the_paired_change_is_unbiased_and_its_error_honest():
 
 def test_the_overlap_measures_the_fisher_distance():
     """1 / overlap - 1 = d^T F d to leading order."""
-    _, fisher, *_ = dense_metrics()
+    fisher = dense_metrics(WALKERS).fisher
     updates, state = step(**EXACT, REACH=1e-4)
     np.testing.assert_allclose(1 / state.report["overlap"] - 1, flat(updates) @ fisher @ flat(updates), rtol=0.05)
 
