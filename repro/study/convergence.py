@@ -88,6 +88,11 @@ def epochs_column(level: float) -> str:
     return f"epochs_to_{100 * level:g}_percent"
 
 
+def seconds_column(level: float) -> str:
+    """The column of a table that has the seconds until a level is reached."""
+    return f"seconds_to_{100 * level:g}_percent"
+
+
 def seconds_to(run: Run, exact: float, level: float = LEVEL) -> float:
     """Seconds of training until a level is reached, on the benchmark's machine; not a number without a benchmark."""
     seconds = seconds_per_epoch(run.config)

@@ -23,6 +23,7 @@ from repro.study.convergence import (
     epochs_column,
     epochs_to,
     kind,
+    seconds_column,
     seconds_to,
     summary,
 )
@@ -164,6 +165,14 @@ def epochs_told(epochs: float) -> str:
 def levels_told(row: Mapping[str, Any]) -> str:
     """Epochs to 1 % and to 0.1 % of a row of a table that has a column for each."""
     return " / ".join(epochs_told(row[epochs_column(level)]) for level in LEVELS)
+
+
+def seconds_told(row: Mapping[str, Any]) -> str:
+    """Seconds to 1 % and to 0.1 % of a row of a table that has a column for each."""
+    values = [row[seconds_column(level)] for level in LEVELS]
+    if any(math.isnan(value) for value in values):
+        return "no benchmark"
+    return " / ".join("never" if math.isinf(value) else f"{value:.3g} s" for value in values)
 
 
 def error_told(error: float) -> str:
