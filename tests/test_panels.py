@@ -164,6 +164,14 @@ def test_levels_are_told_of_a_row():
     assert panels.levels_told({"epochs_to_1_percent": 57.0, "epochs_to_0.1_percent": math.inf}) == "57 / never"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [((4.28, math.inf), "4 s / never"), ((150.4, 1234.0), "150 s / 1,234 s"), ((math.nan, 2.0), "no benchmark")],
+)
+def test_seconds_are_told_beside_epochs(seconds, told):
+    assert panels.seconds_told(dict(zip(map(panels.seconds_column, panels.LEVELS), seconds, strict=True))) == told
+
+
 def test_a_shaded_table(axis):
     """Darker with the error, legible on dark, a dash where nothing is."""
     cells = {(0, 0): ("good", 0.0), (0, 1): ("bad", 0.5), (1, 1): ("lost", math.inf)}

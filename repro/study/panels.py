@@ -172,7 +172,7 @@ def seconds_told(row: Mapping[str, Any]) -> str:
     values = [row[seconds_column(level)] for level in LEVELS]
     if any(math.isnan(value) for value in values):
         return "no benchmark"
-    return " / ".join("never" if math.isinf(value) else f"{value:.3g} s" for value in values)
+    return " / ".join("never" if math.isinf(value) else f"{value:,.0f} s" for value in values)
 
 
 def error_told(error: float) -> str:
