@@ -37,9 +37,16 @@ from repro.training.state import OBSERVATION_STREAM, stream_key
 BLOCKS = 20
 """Batches are averaged in as many blocks; errors are of the means of blocks."""
 
-DENSITY_MATRIX_MOVES = 256 * 6
-"""At most as many particles of a batch are moved over all nodes, in at most 256 walkers: at twenty particles all of 256
-walkers' would take ten times as long as the walk."""
+DENSITY_MATRIX_WALKERS = 256
+"""Walkers of a batch, at most, whose particles are moved over all nodes."""
+
+DENSITY_MATRIX_MOVES = 6 * DENSITY_MATRIX_WALKERS
+"""Particles moved, at most: at A = 20 all of so many walkers' would take ten times as long as the walk."""
+
+
+def turning_point(functions: int) -> float:
+    """Where the highest of so many oscillator functions begins to fall off, in oscillator lengths."""
+    return math.sqrt(2.0 * functions - 1.0)
 
 
 def orbitals_for(particles: int) -> int:
@@ -49,7 +56,7 @@ def orbitals_for(particles: int) -> int:
 
 def extent_for(particles: int) -> float:
     """Oscillator lengths from the centre within which A particles are: the last one's turning point, and some more."""
-    return max(5.0, math.sqrt(2.0 * particles - 1.0) + 1.5)
+    return max(5.0, turning_point(particles) + 1.5)
 
 
 @dataclass(frozen=True)
@@ -116,9 +123,8 @@ def jackknife(blocks: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray])
 def _batch(model: Model, histogram: Histogram) -> Callable[..., tuple[Chain, dict[str, jax.Array]]]:
     psi, dtype = model.wavefunction, jnp.dtype(model.config.dtype)
     sweeps, particles = model.config.sampling.sweeps, model.config.system.particles
-    orbitals, moved = orbitals_for(particles), min(256, DENSITY_MATRIX_MOVES // particles)
-    # Beyond its turning point at sqrt(2 n + 1) a function of n quanta falls off within two lengths.
-    reach = np.sqrt(2.0 * orbitals - 1.0) + 2.0
+    orbitals, moved = orbitals_for(particles), min(DENSITY_MATRIX_WALKERS, DENSITY_MATRIX_MOVES // particles)
+    reach = turning_point(orbitals) + 2.0  # beyond it a function falls off within two lengths
     nodes = jnp.linspace(-reach, reach, 90, dtype=dtype)
     weights = jnp.full(nodes.shape, nodes[1] - nodes[0])
 
