@@ -112,15 +112,64 @@ def test_inverse_and_derivatives_of_determinants(x64, size):
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_large_matrices_are_treated_as_small_ones(x64, monkeypatch, size):
-    """What is written out for few particles and what is not for many give the same, Laplacian included."""
-    random = np.random.default_rng(size)
-    matrices, laplacian = (jnp.asarray(random.normal(size=(size, size, 2, 4))) for _ in range(2))
-    jacobian = jnp.asarray(random.normal(size=(3, size, size, 2, 4)))
-    small = slogdet(matrices), sum_laplacian_ratio(matrices, jacobian, laplacian)
+    """What is written out for few particles and what is not for many give the same determinant."""
+    matrices = jnp.asarray(np.random.default_rng(size).normal(size=(size, size, 2, 4)))
+    small = slogdet(matrices)
     monkeypatch.setattr("repro.ansatz.determinant.WRITTEN_OUT", 0)
-    large = slogdet(matrices), sum_laplacian_ratio(matrices, jacobian, laplacian)
-    for one, other in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
+    for one, other in zip(small, slogdet(matrices), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def plain_laplacian_ratio(matrices, jacobian, laplacian):
+    """By its definition, from inverses and determinants of LAPACK; ``(D, n, n)`` and ``(K, D, n, n)`` of one walker."""
+    inverses = jnp.linalg.inv(matrices)
+    ratios = jnp.trace(inverses @ laplacian, axis1=-2, axis2=-1)
+    for along in jacobian:
+        b = inverses @ along
+        ratios += jnp.trace(b, axis1=-2, axis2=-1) ** 2 - jnp.trace(b @ b, axis1=-2, axis2=-1)
+    weights = jnp.linalg.det(matrices)
+    return jnp.sum(weights * ratios) / jnp.sum(weights)
+
+
+@pytest.mark.parametrize(("size", "determinants"), [(1, 1), (2, 1), (3, 2), (5, 3), (9, 1)])
+def test_laplacian_of_determinants_and_its_derivatives(x64, size, determinants):
+    """The ratio, its change along a tangent, and its gradient, against automatic differentiation of the definition."""
+    random = np.random.default_rng(size)
+    shapes = (size, size, determinants, 3), (4, size, size, determinants, 3), (size, size, determinants, 3)
+    here, along = ([jnp.asarray(random.normal(size=shape)) for shape in shapes] for _ in range(2))
+
+    def plain(*arguments):
+        """Walkers in front, rows and columns last."""
+        moved = [jnp.moveaxis(argument, (-1, -2), (0, -3)) for argument in arguments]
+        return jax.vmap(plain_laplacian_ratio)(*moved)
+
+    found, expected = (jax.jvp(function, tuple(here), tuple(along)) for function in (sum_laplacian_ratio, plain))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
+    weights = jnp.asarray(random.normal(size=3))
+    pulled = [jax.vjp(function, *here)[1](weights) for function in (sum_laplacian_ratio, plain)]
+    for one, other in zip(*pulled, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("size", [2, 4, 9])
+def test_single_precision_of_a_laplacian_s_derivative_near_nodes(size):
+    """At a distance d to the node it grows as 1/d^2, and so, and no faster, does its error."""
+    random = np.random.default_rng(size)
+    distances = 10.0 ** -np.arange(1, 6)
+    alike = np.ones(len(distances))
+    matrix, d_matrix, laplacian, d_laplacian = random.normal(size=(4, size, size, 1, 1)) * alike
+    jacobian, d_jacobian = random.normal(size=(2, 3, size, size, 1, 1)) * alike
+    matrix[-1] = matrix[0] + distances * random.normal(size=(size, 1, 1))  # two particles meet
+    here, along = (matrix, jacobian, laplacian), (d_matrix, d_jacobian, d_laplacian)
+    single = [tuple(jnp.asarray(part, jnp.float32) for part in parts) for parts in (here, along)]
+    found = np.asarray(jax.jvp(sum_laplacian_ratio, *single)[1], float)
+    with jax.enable_x64(True):
+        double = [tuple(jnp.asarray(np.asarray(part), jnp.float64) for part in parts) for parts in single]
+        expected = np.asarray(jax.jvp(sum_laplacian_ratio, *double)[1])
+    # Entries are rounded relative to one, the node is known to eps: eps/d of 1/d^2.
+    error = np.abs(found - expected) * distances**3
+    assert np.all(error < 300.0 * np.finfo(np.float32).eps * np.abs(expected[0] * distances[0] ** 2 + 1.0))
 
 
 def brute_force_ratios(wavefunction, params, x):

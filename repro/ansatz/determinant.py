@@ -10,15 +10,19 @@ walker on a node gives large but finite numbers, never NaN.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from repro.sums import one_by_one
+
 WRITTEN_OUT = 8
-"""The largest n whose steps are written out entry by entry. That runs fastest, but the compiler's work grows faster
-than n^3: at n = 16 it takes minutes and gigabytes."""
+"""The largest n whose elimination is written out entry by entry. That runs fastest, but the compiler's work grows
+faster than n^3: at n = 16 it takes minutes and gigabytes."""
 
 
 class Elimination(NamedTuple):
@@ -90,32 +94,79 @@ def eliminate(matrix: Array, right: Array) -> Elimination:
     return Elimination(pivots, rows[:, :n], rows[:, n:], parity)
 
 
-def _sign_log(pivots: list[Array], parity: Array) -> tuple[Array, Array]:
-    """Sign and logarithm of |det M| from the pivots of its elimination."""
+def _sign_log(pivots: Sequence[Array], parity: Array) -> tuple[Array, Array]:
+    """Sign and logarithm of |det M| from the diagonal of a triangular factor and the determinant of the other."""
     sign, log = parity * jnp.sign(pivots[0]), jnp.log(jnp.abs(pivots[0]))
     for pivot in pivots[1:]:
         sign, log = sign * jnp.sign(pivot), log + jnp.log(jnp.abs(pivot))
     return sign, log
 
 
-@jax.custom_jvp
-def inverse(matrix: Array) -> Array:
-    """Inverses of ``(n, n, *batch)`` matrices; d(M^-1) = -M^-1 dM M^-1."""
+class Frame(NamedTuple):
+    """M^-1 = right left, from P M = L diag(u) U1 with unit triangular L and U1.
+
+    ``left B right`` is similar to M^-1 B. Where M is nearly singular a pivot is small, and with it a row of ``left`` is
+    large; ``right`` and all other rows stay moderate.
+
+    Attributes:
+        left: diag(1/u) L^-1 P, shape ``(n, n, *batch)``.
+        right: U1^-1, shape ``(n, n, *batch)``.
+        pivots: u, shape ``(n, *batch)``.
+        parity: sign of the permutation P, shape ``(*batch)``.
+    """
+
+    left: Array
+    right: Array
+    pivots: Array
+    parity: Array
+
+
+def frame_of(matrix: Array) -> Frame:
+    """Both factors of the inverses of ``(n, n, *batch)`` matrices."""
     n = matrix.shape[0]
-    eye = jnp.eye(n, dtype=matrix.dtype).reshape(n, n, *(1,) * (matrix.ndim - 2))
-    lower = eliminate(matrix, jnp.broadcast_to(eye, matrix.shape))
+    eye = jnp.broadcast_to(_identity(matrix), matrix.shape)
+    lower = eliminate(matrix, eye)
+    upper = lower.upper / lower.pivots[:, None]
 
     def substitute(step: Array, solution: Array) -> Array:
         # Rows below i are solved, the others still zero.
         i = n - 1 - step
-        upper = jax.lax.dynamic_index_in_dim(lower.upper, i, axis=0, keepdims=False)
-        row = jax.lax.dynamic_index_in_dim(lower.right, i, axis=0, keepdims=False)
+        above = jax.lax.dynamic_index_in_dim(upper, i, axis=0, keepdims=False)
+        row = jax.lax.dynamic_index_in_dim(eye, i, axis=0, keepdims=False)
         for k in range(n):
-            row = row - jnp.where(k > i, upper[k], 0.0) * solution[k]
-        pivot = jax.lax.dynamic_index_in_dim(lower.pivots, i, axis=0, keepdims=False)
-        return jax.lax.dynamic_update_index_in_dim(solution, row / pivot, i, axis=0)
+            row = row - jnp.where(k > i, above[k], 0.0) * solution[k]
+        return jax.lax.dynamic_update_index_in_dim(solution, row, i, axis=0)
 
-    return jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(matrix))
+    right = jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(matrix))
+    return Frame(lower.right / lower.pivots[:, None], right, lower.pivots, lower.parity)
+
+
+def _identity(matrix: Array) -> Array:
+    n = matrix.shape[0]
+    return jnp.eye(n, dtype=matrix.dtype).reshape(n, n, *(1,) * (matrix.ndim - 2))
+
+
+def _times(a: Array, stack: Array) -> Array:
+    """Products a b, for every b of ``(K, n, n, *batch)``."""
+    return one_by_one([a[:, k, None] * stack[:, k][:, None] for k in range(a.shape[1])])
+
+
+def _by(stack: Array, b: Array) -> Array:
+    """Products a b, for every a of ``(K, n, n, *batch)``."""
+    return one_by_one([stack[:, :, k, None] * b[k] for k in range(b.shape[0])])
+
+
+def _over_leading(values: Array, axes: int) -> Array:
+    """Sum over the first axes, as a matrix product: XLA's reductions over leading axes are slow on a CPU."""
+    count = math.prod(values.shape[:axes])
+    return (jnp.ones((count,), values.dtype) @ values.reshape(count, -1)).reshape(values.shape[axes:])
+
+
+@jax.custom_jvp
+def inverse(matrix: Array) -> Array:
+    """Inverses of ``(n, n, *batch)`` matrices; d(M^-1) = -M^-1 dM M^-1."""
+    frame = frame_of(matrix)
+    return _product(frame.right, frame.left)
 
 
 @inverse.defjvp
@@ -126,9 +177,7 @@ def _inverse_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 
 
 def _product(a: Array, b: Array) -> Array:
-    n = a.shape[1]
-    terms = [a[:, k, None] * b[None, k] for k in range(n)]
-    return sum(terms[1:], start=terms[0])
+    return _times(a, b[None])[0]
 
 
 def _pivots_written_out(matrix: Array) -> tuple[list[Array], Array]:
@@ -153,21 +202,27 @@ def _pivots_written_out(matrix: Array) -> tuple[list[Array], Array]:
     return pivots, parity
 
 
-def _pivots_by_columns(matrix: Array) -> tuple[list[Array], Array]:
-    """The same, each step one operation on all that is left of the matrix; up to twice as fast as :func:`eliminate`."""
-    bound = _bound(matrix)
-    parity, pivots, rows = jnp.ones_like(bound), [], matrix
-    for size in range(matrix.shape[0], 0, -1):
-        pivot_row, chosen = rows[0], jnp.zeros(parity.shape, jnp.int32)
-        for r in range(1, size):
-            better = jnp.abs(rows[r, 0]) > jnp.abs(pivot_row[0])
-            pivot_row, chosen = jnp.where(better, rows[r], pivot_row), jnp.where(better, r, chosen)
-        pivots.append(_away_from_zero(pivot_row[0], bound))
-        parity = jnp.where(chosen == 0, parity, -parity)
-        number = jnp.arange(1, size).reshape(-1, *(1,) * (rows.ndim - 1))
-        below = jnp.where(chosen == number, rows[0], rows[1:])
-        rows = below[:, 1:] - below[:, :1] / pivots[-1] * pivot_row[1:]
-    return pivots, parity
+def _diagonal_by_reflections(matrix: Array) -> tuple[list[Array], Array]:
+    """Diagonal of R in M = Q R, and det Q: Householder's reflections need no search for pivots.
+
+    Each walker's search would be a chain of comparisons for every entry; so it takes half the time of elimination, in
+    execution and in compilation, from n = 10 on.
+    """
+    bound, tiny = _bound(matrix), jnp.finfo(matrix.dtype).tiny
+    diagonal, rows = [], matrix
+    for size in range(matrix.shape[0], 1, -1):
+        column = rows[:, 0]
+        norm = jnp.sqrt(one_by_one([column[r] ** 2 for r in range(size)]))
+        image = jnp.where(column[0] > 0, -norm, norm)
+        diagonal.append(_away_from_zero(image, bound))
+        scale = 1.0 / jnp.maximum(norm * (norm + jnp.abs(column[0])), tiny)
+        # The barriers keep these from being computed again for every entry that they change.
+        axis = jax.lax.optimization_barrier(jnp.concatenate([(column[0] - image)[None], column[1:]]))
+        shadow = one_by_one([axis[r] * rows[r, 1:] for r in range(size)])
+        shadow = jax.lax.optimization_barrier(scale * shadow)
+        rows = jax.lax.optimization_barrier(rows[1:, 1:] - axis[1:, None] * shadow)
+    diagonal.append(_away_from_zero(rows[0, 0], bound))
+    return diagonal, jnp.full_like(bound, (-1.0) ** (matrix.shape[0] - 1))
 
 
 @jax.custom_jvp
@@ -177,7 +232,7 @@ def slogdet(matrix: Array) -> tuple[Array, Array]:
     Returns:
         Two arrays of shape ``(*batch)``.
     """
-    pivots, parity = (_pivots_written_out if matrix.shape[0] <= WRITTEN_OUT else _pivots_by_columns)(matrix)
+    pivots, parity = (_pivots_written_out if matrix.shape[0] <= WRITTEN_OUT else _diagonal_by_reflections)(matrix)
     return _sign_log(pivots, parity)
 
 
@@ -207,18 +262,6 @@ def log_sum_determinants(matrices: Array) -> tuple[Array, Array]:
 def sum_laplacian_ratio(matrices: Array, jacobian: Array, laplacian: Array) -> Array:
     """(sum_k d_k^2 psi) / psi for psi = sum_d det M_d, accurate near its nodes.
 
-    With B_k = M^-1 d_k M, one determinant has
-
-        (d_k^2 det M) / det M = tr(M^-1 d_k^2 M) + tr(B_k)^2 - tr(B_k^2).
-
-    Close to a node, at distance d, the last two terms grow as 1/d^2 and cancel to 1/d: in float32 nothing would be
-    left. Their difference is twice the sum of the principal 2 x 2 minors of B_k. From P M = L U = L diag(u) U1
-    follows that B_k is similar to Y diag(1/u) with Y = L^-1 P (d_k M) U1^-1, in which only one pivot is small, so that
-
-        tr(B_k)^2 - tr(B_k^2) = 2 sum_{i<j} (Y_ii Y_jj - Y_ij Y_ji) / (u_i u_j)
-
-    never forms the 1/d^2 terms at all.
-
     Args:
         matrices: orbital matrices, shape ``(n, n, D, W)``.
         jacobian: d_k of them, shape ``(K, n, n, D, W)``.
@@ -227,44 +270,95 @@ def sum_laplacian_ratio(matrices: Array, jacobian: Array, laplacian: Array) -> A
     Returns:
         The ratio, shape ``(W,)``.
     """
-    n, directions = matrices.shape[0], jacobian.shape[0]
-    right = jnp.concatenate([jnp.moveaxis(jacobian, 0, 1).reshape(n, -1, *matrices.shape[2:]), laplacian], axis=1)
-    factors = eliminate(matrices, right)
-    columns = jnp.moveaxis(factors.right.reshape(n, directions + 1, n, *matrices.shape[2:]), 2, 0)
-
-    def substitute(j: Array, solved: Array) -> Array:
-        # Y U1 = L^-1 P [d_1 M, ..., d_K M, lap M], column by column; columns from j on are still zero.
-        column = jax.lax.dynamic_index_in_dim(columns, j, axis=0, keepdims=False)
-        upper = jax.lax.dynamic_index_in_dim(factors.upper, j, axis=1, keepdims=False)
-        for i in range(n):
-            column = column - solved[i] * jnp.where(i < j, upper[i] / factors.pivots[i], 0.0)
-        return jax.lax.dynamic_update_index_in_dim(solved, column, j, axis=0)
-
-    solved = jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(columns))  # (column, row, direction, D, W)
-    ratio = sum(solved[i, i, directions] / factors.pivots[i] for i in range(n))
-    ratio = (_add_minors_written_out if n <= WRITTEN_OUT else _add_minors_by_rows)(ratio, solved, factors.pivots)
-    signs, logs = _sign_log(list(factors.pivots), factors.parity)
-    weights = signs * jnp.exp(logs - jnp.max(logs, axis=0))
+    signs, logs, ratios = laplacian_ratios(matrices, jacobian, laplacian)
+    weights = signs * jnp.exp(logs - jax.lax.stop_gradient(jnp.max(logs, axis=0)))
     total = _away_from_zero(jnp.sum(weights, axis=0), float(jnp.finfo(weights.dtype).eps))
-    return jnp.sum(weights * ratio, axis=0) / total
+    return jnp.sum(weights * ratios, axis=0) / total
 
 
-def _add_minors_written_out(ratio: Array, solved: Array, pivots: Array) -> Array:
-    """Adds 2 sum_{i<j} sum_k (Y_ii Y_jj - Y_ij Y_ji) / (u_i u_j) for Y ``(column, row, K + 1, *batch)``, k < K."""
-    for j in range(pivots.shape[0]):
-        for i in range(j):
-            directions = range(solved.shape[2] - 1)
-            minors = [solved[i, i, k] * solved[j, j, k] - solved[j, i, k] * solved[i, j, k] for k in directions]
-            ratio = ratio + 2.0 * sum(minors[1:], start=minors[0]) / (pivots[i] * pivots[j])
-    return ratio
+@jax.custom_jvp
+def laplacian_ratios(matrix: Array, jacobian: Array, laplacian: Array) -> tuple[Array, Array, Array]:
+    """Sign, ln|det M| and (sum_k d_k^2 det M) / det M, accurate where det M is nearly zero.
+
+    With B_k = M^-1 d_k M,
+
+        (d_k^2 det M) / det M = tr(M^-1 d_k^2 M) + tr(B_k)^2 - tr(B_k^2).
+
+    Close to a node, at distance d, the last two terms grow as 1/d^2 and cancel to 1/d: in float32 nothing would be
+    left. Their difference is twice the sum of the principal 2 x 2 minors of B_k, or of any matrix similar to it. In
+    the :class:`Frame` of M only one row grows, as 1/d, and
+
+        tr(B)^2 - tr(B^2) = 2 sum_{i<j} (B_ii B_jj - B_ij B_ji)
+
+    never forms the 1/d^2 terms at all.
+
+    The derivative is written out below, by the same rule: automatic differentiation of the elimination takes up to
+    nine times as long for twenty particles, and carries every direction of differentiation through it.
+
+    Args:
+        matrix: shape ``(n, n, *batch)``.
+        jacobian: d_k M, shape ``(K, n, n, *batch)``.
+        laplacian: sum_k d_k^2 M, shape ``(n, n, *batch)``.
+
+    Returns:
+        Three arrays of shape ``(*batch)``.
+    """
+    frame = frame_of(matrix)
+    seen = _seen(frame, jacobian, laplacian)
+    return *_sign_log(list(frame.pivots), frame.parity), _trace_and_minors(seen)
 
 
-def _add_minors_by_rows(ratio: Array, solved: Array, pivots: Array) -> Array:
-    """The same, all j at a time."""
-    y = solved[:, :, :-1]
-    n = y.shape[0]
-    diagonal = jnp.stack([y[i, i] for i in range(n)])
+def _seen(frame: Frame, jacobian: Array, laplacian: Array) -> Array:
+    """M^-1 d_1 M, ..., M^-1 d_K M, M^-1 sum_k d_k^2 M in the frame, shape ``(K + 1, n, n, *batch)``."""
+    return _by(_times(frame.left, jnp.concatenate([jacobian, laplacian[None]])), frame.right)
+
+
+def _trace_and_minors(seen: Array) -> Array:
+    """The ratio tr Z + 2 sum_k sum_{i<j} (B_ii B_jj - B_ij B_ji), from B_1, ..., B_K, Z."""
+    n, b = seen.shape[1], seen[:-1]
+    diagonal = jnp.stack([b[:, i, i] for i in range(n)], axis=1)
+    ratio = one_by_one([seen[-1, i, i] for i in range(n)])
     for i in range(n - 1):
-        minors = diagonal[i] * diagonal[i + 1 :] - y[i + 1 :, i] * y[i, i + 1 :]
-        ratio = ratio + 2.0 * jnp.sum(jnp.sum(minors, axis=1) / pivots[i + 1 :], axis=0) / pivots[i]
+        minors = diagonal[:, i, None] * diagonal[:, i + 1 :] - b[:, i + 1 :, i] * b[:, i, i + 1 :]
+        ratio = ratio + 2.0 * _over_leading(minors, 2)
     return ratio
+
+
+@laplacian_ratios.defjvp
+def _laplacian_ratios_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+    """The derivatives of the trace and of the minors.
+
+    With X, W_k, V the changes of M, d_k M and of the Laplacian, times M^-1, in the frame: dB_k = W_k - X B_k, and
+
+        d(tr Z) = tr V - tr(X Z),
+        d(tr(B)^2 - tr(B^2)) / 2 = sum_{i != j} (B_ii W_jj - B_ij W_ji) - sum_ij X_ij Q_ji,
+        Q_ji = sum_{l != i, j} (B_ll B_ji - B_jl B_li),
+
+    where Q is tr(B) B - B^2 without the terms that cancel.
+    """
+    (matrix, jacobian, laplacian), (d_matrix, d_jacobian, d_laplacian) = primals, tangents
+    frame = frame_of(matrix)
+    seen = _seen(frame, jacobian, laplacian)
+    sign, log = _sign_log(list(frame.pivots), frame.parity)
+
+    n, b = matrix.shape[0], seen[:-1]
+    one = _identity(matrix)
+    terms = []
+    for k in range(n):
+        others = (1.0 - one[k])[:, None] * (1.0 - one[k])
+        terms.append(others * (b[:, k, k][:, None, None] * b - b[:, :, k][:, :, None] * b[:, k][:, None]))
+    to_matrix = -2.0 * _over_leading(one_by_one(terms), 1) - seen[-1]
+    diagonal = jnp.stack([b[:, i, i] for i in range(n)])
+    rest = ((1.0 - jnp.eye(n, dtype=b.dtype)) @ diagonal.reshape(n, -1)).reshape(diagonal.shape)
+    to_jacobian = 2.0 * (one * jnp.moveaxis(rest, 0, 1)[:, :, None] - (1.0 - one) * jnp.swapaxes(b, 1, 2))
+
+    # What multiplies each entry of the changes, taken out of the frame again.
+    to_laplacian = jnp.broadcast_to(one, matrix.shape)
+    slopes = jnp.concatenate([to_jacobian, to_laplacian[None], jnp.swapaxes(to_matrix, 0, 1)[None]])
+    slopes = _by(_times(jnp.swapaxes(frame.left, 0, 1), slopes), jnp.swapaxes(frame.right, 0, 1))
+    changes = jnp.concatenate([d_jacobian, d_laplacian[None], d_matrix[None]])
+    d_ratio = _over_leading(slopes * changes, 3)
+    d_log = _over_leading(slopes[-2] * d_matrix, 2)  # the derivative by the Laplacian is M^-1
+    return (sign, log, _trace_and_minors(seen)), (jnp.zeros_like(sign), d_log, d_ratio)
