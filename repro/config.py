@@ -34,13 +34,12 @@ PROXIMAL_PARTS = (
     "limit",
     "rejection",
     "adaptation",
-    "floor",
     "retreat",
     "basis",
 )
 """What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
-damping, leaving the identity; the longest step; the rejection of steps; the adaptation of the damping, and of its
-floor; the steps back; the eigenbases in which the system is preconditioned."""
+damping, in favour of the identity; the longest step; the rejection of steps; the adaptation of the damping; the steps
+back; the eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1

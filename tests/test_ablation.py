@@ -40,18 +40,18 @@ def test_the_runs():
 def test_the_table_by_hand():
     """Only the first epochs count."""
     system = CASES[0]
-    table = ablation_table([run(NOTHING, system, 70, 90, 500), run("floor", system, 100, 230, 500)], EXACT)
+    table = ablation_table([run(NOTHING, system, 70, 90, 500), run("basis", system, 100, 230, 500)], EXACT)
     assert table["epochs_to_1_percent"].tolist() == [70.0, 100.0]
     assert table["epochs_to_0.1_percent"].tolist() == [90.0, math.inf]
     assert table["error"].tolist() == [pytest.approx(0.0), pytest.approx(0.005)]
-    assert table["without"].tolist() == [NOTHING, "floor"]
+    assert table["without"].tolist() == [NOTHING, "basis"]
     assert ablation_table([run("limit", system, epochs=150, status="diverged")], EXACT)["error"].tolist() == [math.inf]
     assert ablation_table([], EXACT).empty
 
 
 def test_losses_by_hand():
     """The worst of cases and levels; what is not complete is not told."""
-    slower = [run("floor", system, 50, 60 if system != CASES[1] else 180) for system in CASES]
+    slower = [run("basis", system, 50, 60 if system != CASES[1] else 180) for system in CASES]
     never = [run("limit", system, 50, 60 if system != CASES[2] else 300) for system in CASES]
     faster = [run("momentum", system, 45, 50) for system in CASES]
     partly = [run("retreat", system) for system in CASES[:2]]
@@ -59,13 +59,13 @@ def test_losses_by_hand():
     assert {part: ratio for part, (ratio, _) in found.items()} == {
         "momentum": pytest.approx(45 / 50),
         "limit": math.inf,
-        "floor": 3.0,
+        "basis": 3.0,
     }
-    assert found["floor"][1] == ("floor-2", "floor-3", "floor-4", "-2", "-3", "-4")
+    assert found["basis"][1] == ("basis-2", "basis-3", "basis-4", "-2", "-3", "-4")
 
 
 def test_a_level_that_no_run_reached_says_nothing():
-    runs = [*whole(tenth=600), *(run("floor", system, 150, 600) for system in CASES)]
-    assert losses(ablation_table(runs, EXACT))["floor"][0] == 3.0
-    lost = [*whole(one_percent=600, tenth=600), *(run("floor", system, 60, 600) for system in CASES)]
-    assert losses(ablation_table(lost, EXACT))["floor"][0] == 1.0
+    runs = [*whole(tenth=600), *(run("basis", system, 150, 600) for system in CASES)]
+    assert losses(ablation_table(runs, EXACT))["basis"][0] == 3.0
+    lost = [*whole(one_percent=600, tenth=600), *(run("basis", system, 60, 600) for system in CASES)]
+    assert losses(ablation_table(lost, EXACT))["basis"][0] == 1.0

@@ -3,11 +3,10 @@
 With g the gradient, G the decision metric, F the Fisher metric, and x0 what is left of the previous update, a step is
 the minimum of
 
-    g^T d + 1/2 d^T G d + lambda/2 (d - x0)^T (F + eta) (d - x0),      eta = 4 b E[D^T D] (1/sqrt(W) + 1/sqrt(P))^2,
+    g^T d + 1/2 d^T G d + sigma/2 (d - x0)^T (c F + eta) (d - x0),
 
-for W walkers with scores D and P parameters, with lambda = c sigma, sigma the spread of the local energies, c and
-b <= 1 found along the way; ``docs/proximal.md`` derives it. Differs from the study's decisional gradient descent in
-that
+with sigma the spread of the local energies, c found along the way, and a small constant eta; ``docs/proximal.md``
+derives it, where c sigma is called lambda. Differs from the study's decisional gradient descent in that
 1. the momentum is inside of the problem and points downhill (of G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys.
    516, 113351 (2024), who have it for the Fisher metric alone), instead of a start for MINRES;
 2. layers are coupled in the direction, too, which is then the step: nothing is left to scale;
@@ -15,8 +14,8 @@ that
 4. a step is judged in its own epoch by the paired change of the energy on the same walkers, with its error
    (:mod:`repro.optimizers.paired`): rejected if the energy rises beyond it, or falls by more than the model can
    explain, while the walkers are kept;
-5. the walkers of the next epoch, which had no part in a step, judge it as well: they may take it back, and they tell
-   how far directions that few walkers see may be trusted: that is b;
+5. the walkers of the next epoch, which had no part in a step, judge it as well: they may take it back, and c is
+   lowered only while steps help them, too;
 6. MINRES ends by its residual, or after twenty iterations, preconditioned by the diagonal of the system in
    Kronecker-factored eigenbases (:mod:`repro.curvature.eigenbasis`) where the state's linear maps are known.
 """
@@ -40,12 +39,14 @@ from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbase
 from repro.curvature.metric import GramMetric, decision_metric, fisher
 from repro.optimizers.optimizer import Optimizer
 from repro.optimizers.paired import End, PairedChange, paired_change
-from repro.parallel import mean, walkers_of_all
+from repro.parallel import mean
 from repro.physics.local_energy import clip_local_energies
 from repro.solvers.minres import minres
 
 MOMENTUM = 0.95
 """zeta: x0 = zeta delta_prev."""
+FLOOR = 0.1
+"""eta: what holds the directions that no walker sees, in units of the Fisher metric 4 Cov(D, D)."""
 ITERATIONS = 20
 """The most of MINRES."""
 REDUCTION = 1e-3
@@ -62,7 +63,7 @@ these walkers alone, as where a node passes between them."""
 POOR, GOOD = 0.25, 0.75
 """Ratios of actual to predicted change beyond which the damping is raised or lowered (Levenberg, Marquardt)."""
 NEGLIGIBLE = 0.1
-"""Share of the damping in the curvature along a step below which less of it would change little."""
+"""Ratio of c sigma d^T F d to d^T G d along a step below which a lower c would change little."""
 MEMORY = 0.9
 """Of the evidence, from step to step."""
 CHANGE = 2.0
@@ -76,12 +77,10 @@ class Evidence(NamedTuple):
     Attributes:
         expected: change of the energy on the walkers that the steps were computed with.
         change: that on the walkers after them.
-        variance: of the latter, fading with its square.
     """
 
     expected: Array
     change: Array
-    variance: Array
 
 
 class ProximalState(NamedTuple):
@@ -89,18 +88,14 @@ class ProximalState(NamedTuple):
 
     Attributes:
         caution: c of the next step.
-        floor: b of the last step.
         previous: the previous update, by layer blocks.
-        carried: one if the next step goes on with it, zero if the model did not hold so far.
         expected: the change of the energy that it brought on the walkers that it was computed with.
-        evidence: since b was last changed.
+        evidence: since a step was last undone.
         report: scalars of the last update.
     """
 
     caution: Array
-    floor: Array
     previous: Blocks
-    carried: Array
     expected: Array
     evidence: Evidence
     report: dict[str, Array]
@@ -115,7 +110,7 @@ class Attempt(NamedTuple):
         measured: the change on the same walkers.
         accepted: whether the step may be made.
         limited: whether it was cut to :data:`REACH`.
-        share: of the damping in the curvature along the step, relative to the metric's.
+        share: of the damping that c scales in the curvature along the step, relative to the decision metric's.
         residual: of MINRES, relative to the first.
         iterations: of MINRES.
     """
@@ -130,7 +125,7 @@ class Attempt(NamedTuple):
     iterations: Array
 
 
-FURTHER = ("attempts", "overlap", "floor", "retreat")
+FURTHER = ("attempts", "overlap", "retreat")
 """Columns of the curve that other optimisers do not have."""
 REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", *FURTHER)
 
@@ -149,8 +144,7 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         blocks = partition(psi, params).split(params)
         zero = jnp.zeros((), blocks[0].dtype)
         previous = jax.tree.map(jnp.zeros_like, blocks)
-        evidence = Evidence(zero, zero, zero)
-        return ProximalState(zero + 1.0, zero + 1.0, previous, zero, zero, evidence, dict.fromkeys(REPORTED, zero))
+        return ProximalState(zero + 1.0, previous, zero, Evidence(zero, zero), dict.fromkeys(REPORTED, zero))
 
     def update(
         grads: Any, state: ProximalState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
@@ -185,22 +179,22 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
 
         back = measure(-previous)
         evidence = with_another(state.evidence, state.expected, back)
-        floor = state.floor if "floor" in without else generalised(state.floor, evidence)
         retreat = jnp.zeros((), bool) if "retreat" in without else refuted(state.expected, back)
-        moments = _diagonal(fisher(seen, centred=False)).sum()
-        noise = moments * (walkers_of_all(walkers.shape[0]) ** -0.5 + g.size**-0.5) ** 2
-        regulator = _Regulator(information, _diagonal(fisher(seen)), floor * noise, "information" in without)
+        if "information" in without:
+            distance, weights = (lambda v: FLOOR * v), FLOOR * jnp.ones_like(g)
+        else:
+            distance, weights = information, _diagonal(fisher(seen))
 
         def attempt(caution: Array, start: Array) -> Attempt:
-            damping = caution * spread
-            scale = stiffness + damping * regulator.diagonal
+            damping, floor = caution * spread, FLOOR * spread
+            scale = stiffness + damping * weights + floor
 
             def preconditioner(v: Array) -> Array:
                 scaled = ravel_pytree(to_eigenbases(bases, restore(v)))[0] / scale if bases else v / scale
                 return ravel_pytree(from_eigenbases(bases, restore(scaled)))[0] if bases else scaled
 
             solved = minres(
-                lambda v: model(v) + damping * regulator(v),
+                lambda v: model(v) + damping * distance(v) + floor * v,
                 -g - model(start),
                 preconditioner=preconditioner,
                 iterations=ITERATIONS,
@@ -208,29 +202,27 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
                 reduction=REDUCTION,
             )
             step = start + solved.x
-            length = step @ regulator.information(step)
+            length = step @ information(step)
             factor = jnp.where(length > REACH, jnp.sqrt(REACH / length), 1.0)
             if "limit" in without:
                 factor = jnp.ones_like(factor)
             step = factor * step
             curvature = step @ model(step)
             predicted = g @ step + 0.5 * curvature
-            share = damping * (step @ regulator(step)) / jnp.maximum(curvature, jnp.finfo(curvature.dtype).tiny)
+            share = damping * (step @ distance(step)) / jnp.maximum(curvature, jnp.finfo(curvature.dtype).tiny)
             measured = measure(step)
             accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured, predicted)
             iterations = solved.iterations.astype(g.dtype)
             return Attempt(step, predicted, measured, accepted, factor < 1.0, share, solved.residual, iterations)
 
-        start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * state.carried * previous
+        start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * previous
         caution, made, tried = first_accepted(attempt, state.caution, start)
         onward = jnp.where(tried.accepted, tried.update, 0.0)
         step = jnp.where(retreat, -previous, onward)
-        useless = fruitless(state.floor, evidence)
-        following = caution if "adaptation" in without else adapted(caution, tried, evidence, useless)
+        following = caution if "adaptation" in without else adapted(caution, tried, evidence)
         following = jnp.where(retreat, CHANGE**2 * state.caution, following)
-        # Of steps with another regulator, or of one that is undone, nothing is known.
-        told = retreat | useless | (floor != state.floor)
-        evidence = Evidence(*(jnp.where(told, 0.0, part) for part in evidence))
+        # What led to a step that is undone says nothing of those to come.
+        evidence = Evidence(*(jnp.where(retreat, 0.0, part) for part in evidence))
         report = {
             "lambda": caution * spread,
             "rho": tried.measured.change / tried.predicted,
@@ -238,16 +230,12 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             "minres_iterations": tried.iterations,
             "attempts": made.astype(g.dtype),
             "overlap": jnp.where(tried.accepted, tried.measured.overlap, 0.0),
-            "floor": floor,
             "retreat": retreat.astype(g.dtype),
         }
         # Of a step back nothing is expected, and it is not gone on with.
         expected = jnp.where(tried.accepted & ~retreat, tried.measured.change, 0.0)
         kept = restore(jnp.where(retreat, 0.0, step))
-        carried = jnp.where(poor(tried), jnp.zeros_like(caution), 1.0)
-        return found.parts.join(restore(step)), ProximalState(
-            following, floor, kept, carried, expected, evidence, report
-        )
+        return found.parts.join(restore(step)), ProximalState(following, kept, expected, evidence, report)
 
     return Optimizer(init, update, lambda state: state.report, further=FURTHER)
 
@@ -323,45 +311,22 @@ def with_another(evidence: Evidence, expected: Array, back: PairedChange) -> Evi
     further = Evidence(
         MEMORY * evidence.expected + expected,
         MEMORY * evidence.change - back.change,
-        MEMORY**2 * evidence.variance + back.error**2,
     )
     judged = _judged(expected, back)
     return Evidence(*(jnp.where(judged, new, old) for old, new in zip(evidence, further, strict=True)))
 
 
-def adapted(caution: Array, tried: Attempt, evidence: Evidence, useless: Array) -> Array:
+def adapted(caution: Array, tried: Attempt, evidence: Evidence) -> Array:
     """The next c: raised where the model does not hold so far; lowered where it does, for other walkers as well.
 
-    It is not lowered where it hardly matters any more. Where steps are useless to other walkers it is raised, but not
-    above one, where it began: of many steps that are mostly noise the noise averages out, and of none nothing.
+    A step that follows the noise of its walkers lowers their energy and no other's. c is not lowered where it hardly
+    matters any more.
     """
     good = (tried.measured.change + tried.measured.rounding < GOOD * tried.predicted) & ~tried.limited
     judged = tried.accepted & (tried.predicted < 0)
     helped = evidence.change <= POOR * evidence.expected
     lowered = jnp.where(good & helped & (tried.share > NEGLIGIBLE), caution / CHANGE, caution)
-    following = jnp.where(judged, jnp.where(poor(tried), CHANGE * caution, lowered), caution)
-    return jnp.where(useless, jnp.maximum(following, jnp.minimum(CHANGE * following, 1.0)), following)
-
-
-def generalised(floor: Array, evidence: Evidence) -> Array:
-    """The next b: raised where steps did less for other walkers than for their own, lowered where they did as much.
-
-    A step that follows the noise of its walkers lowers their energy and no other's. Single steps are lost in the error
-    where there are many particles, or little is left to gain: b waits until their sum is clear. b = 1 is the edge of
-    pure noise, and its end: beyond, c is raised.
-    """
-    good = evidence.change + jnp.sqrt(evidence.variance) < GOOD * evidence.expected
-    raised = jnp.minimum(CHANGE * floor, 1.0)
-    return jnp.where(_less(evidence), raised, jnp.where(good, floor / CHANGE, floor))
-
-
-def fruitless(floor: Array, evidence: Evidence) -> Array:
-    """Whether steps did less for other walkers than for their own, although b is at its end."""
-    return (floor >= 1.0) & _less(evidence)
-
-
-def _less(evidence: Evidence) -> Array:
-    return evidence.change - jnp.sqrt(evidence.variance) > POOR * evidence.expected
+    return jnp.where(judged, jnp.where(poor(tried), CHANGE * caution, lowered), caution)
 
 
 def _diagonal(metric: GramMetric) -> Array:
@@ -378,21 +343,6 @@ class _Quadratic:
 
     def __call__(self, v: Array) -> Array:
         return ravel_pytree(self._product(self._restore(v)))[0]
-
-
-class _Regulator:
-    """F + eta, or eta alone, with eta = b tr 4 E[D D^T] (1/sqrt(W) + 1/sqrt(P))^2.
-
-    Were all P directions alike, W walkers would still find eigenvalues up to that, with b = 1, in some: the edge of V.
-    A. Marchenko and L. A. Pastur (Math. USSR Sbornik 1, 457 (1967)), below which a spectrum is noise.
-    """
-
-    def __init__(self, information: _Quadratic, diagonal: Array, floor: Array, plain: bool) -> None:
-        self.information, self._floor, self._plain = information, floor, plain
-        self.diagonal = jnp.where(plain, 0.0, diagonal) + floor
-
-    def __call__(self, v: Array) -> Array:
-        return self._floor * v if self._plain else self.information(v) + self._floor * v
 
 
 def _kinetic(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
