@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 from jax import Array
 
 
@@ -13,3 +15,14 @@ def one_by_one(terms: Sequence[Array]) -> Array:
     for term in terms[1:]:
         total = total + term
     return total
+
+
+def over_leading(values: Array, axes: int = 1) -> Array:
+    """Sum over the first axes, as a product with a row of ones."""
+    count = math.prod(values.shape[:axes])
+    return (jnp.ones((count,), values.dtype) @ values.reshape(count, -1)).reshape(values.shape[axes:])
+
+
+def over_last(values: Array) -> Array:
+    """Sum over the last axis, as a product with a column of ones."""
+    return values @ jnp.ones((values.shape[-1],), values.dtype)

@@ -115,12 +115,10 @@ class DenseMetrics(NamedTuple):
     Attributes:
         decision: the decision metric.
         fisher: the Fisher metric.
-        moments: the trace of the scores' second moments, 4 sum_a E[D_a^2].
     """
 
     decision: np.ndarray
     fisher: np.ndarray
-    moments: float
 
 
 def dense_metrics(walkers: int) -> DenseMetrics:
@@ -132,7 +130,6 @@ def dense_metrics(walkers: int) -> DenseMetrics:
     return DenseMetrics(
         np.einsum("wka,wkb->ab", mixed, mixed) / walkers,
         4.0 * np.asarray(centred.T @ centred) / walkers,
-        4.0 * float((scores**2).sum()) / walkers,
     )
 
 

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 def dense_problem(coupled=True):
     """Decision and Fisher metric, all of them or layer by layer, and the gradient."""
     psi, params, *_, grads = situation(WALKERS)
-    decision, fisher, _ = dense_metrics(WALKERS)
+    decision, fisher = dense_metrics(WALKERS)
     if not coupled:
         blocks = psi.structure.split(params)
         owner = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])

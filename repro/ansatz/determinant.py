@@ -10,14 +10,13 @@ walker on a node gives large but finite numbers, never NaN.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.sums import one_by_one
+from repro.sums import one_by_one, over_leading
 
 WRITTEN_OUT = 8
 """The largest n whose elimination is written out entry by entry. That runs fastest, but the compiler's work grows
@@ -25,18 +24,18 @@ faster than n^3: at n = 16 it takes minutes and gigabytes."""
 
 
 class Elimination(NamedTuple):
-    """P M = L U with unit lower L, and L^-1 P applied to further columns.
+    """P M = L U with unit lower L.
 
     Attributes:
         pivots: diagonal of U, floored away from zero, shape ``(n, *batch)``.
         upper: rows of U, shape ``(n, n, *batch)``; entries below the diagonal are meaningless.
-        right: L^-1 P R, shape ``(n, m, *batch)``.
+        lower: L^-1 P, shape ``(n, n, *batch)``.
         parity: sign of the permutation P, shape ``(*batch)``.
     """
 
     pivots: Array
     upper: Array
-    right: Array
+    lower: Array
     parity: Array
 
 
@@ -51,15 +50,14 @@ def _bound(matrix: Array) -> Array:
     return jnp.maximum(info.eps * jnp.max(jnp.abs(matrix), axis=(0, 1)), info.tiny)
 
 
-def eliminate(matrix: Array, right: Array) -> Elimination:
-    """Gaussian elimination with partial pivoting, carrying the columns of ``right`` along.
+def eliminate(matrix: Array) -> Elimination:
+    """Gaussian elimination with partial pivoting.
 
     One column at a time in a loop that stays a loop: written out, XLA fuses the steps and computes most of them over
     and over again, fifty times slower for an inverse at n = 6.
 
     Args:
         matrix: shape ``(n, n, *batch)``.
-        right: shape ``(n, m, *batch)``, m may be 0.
 
     Returns:
         The factors, see :class:`Elimination`.
@@ -88,7 +86,8 @@ def eliminate(matrix: Array, right: Array) -> Elimination:
         pivots = jax.lax.dynamic_update_index_in_dim(pivots, pivot, c, axis=0)
         return jnp.stack(following), pivots, jnp.where(chosen == c, parity, -parity)
 
-    start = (jnp.concatenate([matrix, right], axis=1), jnp.zeros_like(matrix[0]), jnp.ones_like(bound))
+    eye = jnp.broadcast_to(_identity(matrix), matrix.shape)
+    start = (jnp.concatenate([matrix, eye], axis=1), jnp.zeros_like(matrix[0]), jnp.ones_like(bound))
     rows, pivots, parity = jax.lax.fori_loop(0, n, step, start)
     return Elimination(pivots, rows[:, :n], rows[:, n:], parity)
 
@@ -124,8 +123,8 @@ def frame_of(matrix: Array) -> Frame:
     """Both factors of the inverses of ``(n, n, *batch)`` matrices."""
     n = matrix.shape[0]
     eye = jnp.broadcast_to(_identity(matrix), matrix.shape)
-    lower = eliminate(matrix, eye)
-    upper = lower.upper / lower.pivots[:, None]
+    found = eliminate(matrix)
+    upper = found.upper / found.pivots[:, None]
 
     def substitute(step: Array, solution: Array) -> Array:
         # Rows below i are solved, the others still zero.
@@ -137,7 +136,7 @@ def frame_of(matrix: Array) -> Frame:
         return jax.lax.dynamic_update_index_in_dim(solution, row, i, axis=0)
 
     right = jax.lax.fori_loop(0, n, substitute, jnp.zeros_like(matrix))
-    return Frame(lower.right / lower.pivots[:, None], right, lower.pivots, lower.parity)
+    return Frame(found.lower / found.pivots[:, None], right, found.pivots, found.parity)
 
 
 def _identity(matrix: Array) -> Array:
@@ -153,12 +152,6 @@ def _times(a: Array, stack: Array) -> Array:
 def _by(stack: Array, b: Array) -> Array:
     """Products a b, for every a of ``(K, n, n, *batch)``."""
     return one_by_one([stack[:, :, k, None] * b[k] for k in range(b.shape[0])])
-
-
-def _over_leading(values: Array, axes: int) -> Array:
-    """Sum over the first axes, as a matrix product: XLA's reductions over leading axes are slow on a CPU."""
-    count = math.prod(values.shape[:axes])
-    return (jnp.ones((count,), values.dtype) @ values.reshape(count, -1)).reshape(values.shape[axes:])
 
 
 @jax.custom_jvp
@@ -322,7 +315,7 @@ def _trace_and_minors(seen: Array) -> Array:
     ratio = one_by_one([seen[-1, i, i] for i in range(n)])
     for i in range(n - 1):
         minors = diagonal[:, i, None] * diagonal[:, i + 1 :] - b[:, i + 1 :, i] * b[:, i, i + 1 :]
-        ratio = ratio + 2.0 * _over_leading(minors, 2)
+        ratio = ratio + 2.0 * over_leading(minors, 2)
     return ratio
 
 
@@ -348,7 +341,7 @@ def _laplacian_ratios_jvp(
     for k in range(n):
         others = (1.0 - one[k])[:, None] * (1.0 - one[k])
         terms.append(others * (b[:, k, k][:, None, None] * b - b[:, :, k][:, :, None] * b[:, k][:, None]))
-    to_matrix = -2.0 * _over_leading(one_by_one(terms), 1) - seen[-1]
+    to_matrix = -2.0 * over_leading(one_by_one(terms), 1) - seen[-1]
     diagonal = jnp.stack([b[:, i, i] for i in range(n)])
     rest = ((1.0 - jnp.eye(n, dtype=b.dtype)) @ diagonal.reshape(n, -1)).reshape(diagonal.shape)
     to_jacobian = 2.0 * (one * jnp.moveaxis(rest, 0, 1)[:, :, None] - (1.0 - one) * jnp.swapaxes(b, 1, 2))
@@ -358,6 +351,6 @@ def _laplacian_ratios_jvp(
     slopes = jnp.concatenate([to_jacobian, to_laplacian[None], jnp.swapaxes(to_matrix, 0, 1)[None]])
     slopes = _by(_times(jnp.swapaxes(frame.left, 0, 1), slopes), jnp.swapaxes(frame.right, 0, 1))
     changes = jnp.concatenate([d_jacobian, d_laplacian[None], d_matrix[None]])
-    d_ratio = _over_leading(slopes * changes, 3)
-    d_log = _over_leading(slopes[-2] * d_matrix, 2)  # the derivative by the Laplacian is M^-1
+    d_ratio = over_leading(slopes * changes, 3)
+    d_log = over_leading(slopes[-2] * d_matrix, 2)  # the derivative by the Laplacian is M^-1
     return values, (jnp.zeros_like(values[0]), d_log, d_ratio)

@@ -31,14 +31,9 @@ from jax import Array
 from repro.ansatz.linear import LinearLayer, LinearTangents, LocalTangents
 from repro.chunks import largest_divisor, sum_walkers
 from repro.parallel import average
-from repro.sums import one_by_one
+from repro.sums import one_by_one, over_last, over_leading
 
 ROW_WALKERS = 32
-
-
-def _over_features(values: Array) -> Array:
-    """Sum over the last axis, as a matrix product: several times faster than XLA's reduction on a CPU."""
-    return values @ jnp.ones((values.shape[-1],), values.dtype)
 
 
 def _flat(values: Array) -> Array:
@@ -61,15 +56,15 @@ def _along(tangents: Array | LocalTangents, features: Array) -> Array:
     others = range(features.shape[0])
     if isinstance(tangents, LocalTangents):
         local, common = tangents
-        alike = _over_features(one_by_one([common[m] * features[m] for m in others]))
-        return jnp.pad(_over_features(local[:-1] * features), ((0, 1), (0, 0))) + alike
-    return _over_features(one_by_one([tangents[:, m] * features[m] for m in others]))
+        alike = over_last(one_by_one([common[m] * features[m] for m in others]))
+        return jnp.pad(over_last(local[:-1] * features), ((0, 1), (0, 0))) + alike
+    return over_last(one_by_one([tangents[:, m] * features[m] for m in others]))
 
 
 def _weighted(weights: Array, tangents: Array | LocalTangents) -> Array:
     """sum_k r_k d_k a for r of shape ``(K, W)``."""
     if isinstance(tangents, LocalTangents):
-        total = (jnp.ones((weights.shape[0],), weights.dtype) @ weights).reshape(-1, 1)
+        total = over_leading(weights).reshape(-1, 1)
         return weights[:, :, None] * tangents.local + total * tangents.common
     return one_by_one([weights[k].reshape(-1, 1) * tangents[k] for k in range(weights.shape[0])])
 
@@ -153,7 +148,7 @@ class Scores:
         modes, matrix = self.modes[index], _matrix(self.layers[index], block)
         mapped = modes.deviations @ matrix.deviations
         common = modes.total * _biased(modes.mean @ matrix.mean, matrix.bias)
-        return _over_features(one_by_one([common, *(e * s for e, s in zip(modes.relative, mapped, strict=True))]))[None]
+        return over_last(one_by_one([common, *(e * s for e, s in zip(modes.relative, mapped, strict=True))]))[None]
 
     def pull(self, index: int, weights: Array) -> Array:
         """D^T r for r of shape ``(1, W)``."""
@@ -216,11 +211,11 @@ class MixedDerivatives:
         of_mean = d_total * _biased(modes.mean @ matrix.mean, matrix.bias)
         to = one_by_one([of_mean, *(d_relative[:, m] * mapped[m] for m in others)])
         common = one_by_one([modes.total @ matrix.mean.T, *(-back[m] for m in others)])
-        parts = [_over_features(to), _over_features(d_mean * common)]
+        parts = [over_last(to), over_last(d_mean * common)]
         if others:
             parts.append(_along(self.tangents[index].own, back))
         # Also this sum as a product: XLA would repeat a plain one for every weight that the result multiplies later.
-        return _over_features(jnp.stack(parts, axis=-1))
+        return over_last(jnp.stack(parts, axis=-1))
 
     def pull(self, index: int, weights: Array) -> Array:
         """sum_k (d_k D)^T r_k for r of shape ``(K, W)``."""
