@@ -33,6 +33,7 @@ from repro.optimizers.proximal import (
     acceptable,
     adapted,
     first_accepted,
+    poor,
     refuted,
     with_another,
 )
@@ -89,7 +90,7 @@ EXACT = {"REDUCTION": 1e-14, "ITERATIONS": 2000}
 
 @pytest.mark.parametrize("without", ["", "coupling", "information", "momentum"])
 def test_steps_against_dense_algebra(without):
-    """(G + lambda R)(d - x0) = -g - G x0, cut to the reach; lambda is first the spread of the local energies."""
+    """(G + lambda F + eta sigma)(d - x0) = -g - G x0, cut to the reach; lambda is first sigma, the spread of E_L."""
     g_metric, fisher, g = dense_problem(coupled=without != "coupling")
     size = len(g)
     eta = FLOOR * np.eye(size)
@@ -190,6 +191,11 @@ def test_caution_is_lowered_only_if_steps_help_other_walkers(change, own, factor
 
 def test_without_evidence_caution_is_lowered():
     assert next_caution(outcome(-1.0, 0.01), evidence(0.0, 0.0)) == 8.0 / CHANGE
+
+
+@pytest.mark.parametrize(("change", "expected"), [(-1.0, False), (-0.26, False), (-0.24, True), (0.5, True)])
+def test_where_the_model_holds(change, expected):
+    assert bool(poor(outcome(change, 0.0))) == expected
 
 
 @pytest.mark.parametrize(

@@ -185,8 +185,10 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
         else:
             distance, weights = information, _diagonal(fisher(seen))
 
+        floor = FLOOR * spread
+
         def attempt(caution: Array, start: Array) -> Attempt:
-            damping, floor = caution * spread, FLOOR * spread
+            damping = caution * spread
             scale = stiffness + damping * weights + floor
 
             def preconditioner(v: Array) -> Array:
