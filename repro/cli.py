@@ -167,8 +167,8 @@ def train(
         str | None,
         typer.Option(
             "--without",
-            help="proximal-dgd only: parts to leave out, of momentum, coupling, information, limit, rejection, "
-            "adaptation, floor and retreat, separated by commas.",
+            help="proximal-dgd only: parts to leave out, of momentum, coupling, information, kinetic, limit, rejection "
+            "and basis, in this order and separated by commas.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",

@@ -31,15 +31,14 @@ PROXIMAL_PARTS = (
     "momentum",
     "coupling",
     "information",
+    "kinetic",
     "limit",
     "rejection",
-    "adaptation",
-    "retreat",
     "basis",
 )
 """What an ablation can take from proximal-dgd: the previous update; what couples layers; the Fisher metric in the
-damping, in favour of the identity; the longest step; the rejection of steps; the adaptation of the damping; the steps
-back; the eigenbases in which the system is preconditioned."""
+damping, in favour of the identity; the kinetic energy in the damping; the longest step; the rejection of steps; the
+eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
