@@ -54,7 +54,7 @@ def test_losses_by_hand():
     slower = [run("basis", system, 50, 60 if system != CASES[1] else 180) for system in CASES]
     never = [run("limit", system, 50, 60 if system != CASES[2] else 300) for system in CASES]
     faster = [run("momentum", system, 45, 50) for system in CASES]
-    partly = [run("retreat", system) for system in CASES[:2]]
+    partly = [run("rejection", system) for system in CASES[:2]]
     found = losses(ablation_table([*whole(), *slower, *never, *faster, *partly], EXACT))
     assert {part: ratio for part, (ratio, _) in found.items()} == {
         "momentum": pytest.approx(45 / 50),

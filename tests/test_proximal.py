@@ -9,10 +9,9 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pandas as pd
 import pytest
-from conftest import SITUATION, dense_metrics, random_state, situation
+from conftest import dense_metrics, random_state, situation
 from jax.flatten_util import ravel_pytree
 
 from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_config
@@ -24,25 +23,19 @@ from repro.optimizers.proximal import (
     ATTEMPTS,
     CHANGE,
     FLOOR,
-    MEMORY,
     MOMENTUM,
-    NEGLIGIBLE,
     REACH,
     Attempt,
-    Evidence,
     acceptable,
-    adapted,
+    energy_scale,
     first_accepted,
-    poor,
-    refuted,
-    with_another,
 )
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling import initial_chain
 from repro.study.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
-from repro.training.epoch import chunk_of_epochs, training_epoch, walker_energies
+from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.reporting import Silent
 from repro.training.run import train
 from repro.training.state import TRAINING_STREAM, TrainState
@@ -88,22 +81,28 @@ def step(state=None, without="", **changes):
 EXACT = {"REDUCTION": 1e-14, "ITERATIONS": 2000}
 
 
-@pytest.mark.parametrize("without", ["", "coupling", "information", "momentum"])
+def spread_and_kinetic():
+    """Of the local energies, clipped, and E[-1/2 lap psi / psi] per particle, clipped likewise."""
+    psi, params, x, energies, _ = situation(WALKERS)
+    kinetic = clip_local_energies(-0.5 * psi.laplacian_ratio(params, x) / x.shape[1])
+    return np.std(clip_local_energies(energies)), np.mean(kinetic)
+
+
+@pytest.mark.parametrize("without", ["", "coupling", "information", "kinetic", "momentum"])
 def test_steps_against_dense_algebra(without):
-    """(G + lambda F + eta sigma)(d - x0) = -g - G x0, cut to the reach; lambda is first sigma, the spread of E_L."""
+    """(G + lambda (F + eta)) (d - x0) = -g - G x0, cut to the reach."""
     g_metric, fisher, g = dense_problem(coupled=without != "coupling")
     size = len(g)
-    eta = FLOOR * np.eye(size)
+    spread, kinetic = spread_and_kinetic()
+    assert kinetic > 0.1
+    damping = spread + (0.0 if without == "kinetic" else kinetic)
+    held = damping * (FLOOR * np.eye(size) + (0.0 if without == "information" else fisher))
     # Whether such a step is made is another question.
     solved = EXACT | {"acceptable": always}
     updates, state = step(without=without, **solved)
-    spread = np.std(clip_local_energies(situation(WALKERS)[3]))
-    np.testing.assert_allclose(state.report["lambda"], spread, rtol=1e-10)
-    start, dampings = np.zeros(size), []
+    start = np.zeros(size)
     for _ in range(4):
-        damping = float(state.report["lambda"])
-        dampings.append(damping)
-        held = damping * (eta if without == "information" else fisher) + spread * eta
+        np.testing.assert_allclose(state.report["lambda"], damping, rtol=1e-10)
         expected = start + np.linalg.solve(g_metric + held, -g - g_metric @ start)
         length = expected @ fisher @ expected
         expected = expected * min(1.0, np.sqrt(REACH / length))
@@ -112,9 +111,16 @@ def test_steps_against_dense_algebra(without):
         np.testing.assert_allclose(ravel_pytree(state.previous)[0], flat(updates), rtol=1e-12)
         # The same gradient again: only what the state carries changes.
         start = np.zeros(size) if without == "momentum" else MOMENTUM * flat(updates)
-        given = state._replace(caution=jnp.asarray(2.0 ** len(dampings)))
-        updates, state = step(given, without, **solved)
-    np.testing.assert_allclose(dampings, spread * 2.0 ** np.arange(4), rtol=1e-10)
+        updates, state = step(state, without, **solved)
+
+
+def test_the_damping_of_an_eigenstate_without_kinetic_energy():
+    """It stays above rounding: a kinetic energy that is negative, which is noise, does not count."""
+    unit = np.finfo(float).eps
+    energies, kinetic = jnp.full(64, -7.0), jnp.linspace(-2.0, 1.0, 64)
+    np.testing.assert_allclose(energy_scale(energies, kinetic), 7.0 * unit, rtol=1e-9)
+    np.testing.assert_allclose(energy_scale(energies, -kinetic), 0.5, rtol=1e-9)
+    np.testing.assert_allclose(energy_scale(energies, -kinetic, with_kinetic=False), 7.0 * unit, rtol=1e-9)
 
 
 def test_long_steps_are_cut_to_the_reach():
@@ -129,160 +135,6 @@ def test_long_steps_are_cut_to_the_reach():
 
 def change_of(change, error=0.0, rounding=0.0, overlap=1.0):
     return PairedChange(*(jnp.asarray(float(value)) for value in (change, error, rounding, overlap)))
-
-
-def evidence(expected, change):
-    return Evidence(*(jnp.asarray(float(value)) for value in (expected, change)))
-
-
-HELPED = evidence(-1.0, -1.0)
-
-
-def outcome(change, rounding, predicted=-1.0, accepted=True, limited=False, share=1.0):
-    """An attempt; the error has no say in how far the model holds."""
-    zero, share = jnp.zeros(()), jnp.asarray(share)
-    measured = change_of(change, 10.0, rounding)
-    return Attempt(
-        zero, jnp.asarray(predicted), measured, jnp.asarray(accepted), jnp.asarray(limited), share, zero, zero
-    )
-
-
-def next_caution(tried, known):
-    return float(adapted(jnp.asarray(8.0), tried, known))
-
-
-@pytest.mark.parametrize(
-    ("tried", "factor"),
-    [
-        (outcome(-1.0, 0.01), 1 / CHANGE),  # as predicted
-        (outcome(-2.0, 0.01), 1 / CHANGE),  # better
-        (outcome(-0.5, 0.01), 1.0),  # neither
-        (outcome(-0.1, 0.01), CHANGE),  # much less than predicted
-        (outcome(0.5, 0.01), CHANGE),  # uphill
-        (outcome(-1.0, 0.5), 1.0),  # lost in rounding
-        (outcome(0.5, 2.0), 1.0),
-        (outcome(-1.0, 0.01, limited=True), 1.0),  # a step cut short says nothing for a longer one
-        (outcome(0.5, 0.01, limited=True), CHANGE),
-        (outcome(-1.0, 0.01, share=1.01 * NEGLIGIBLE), 1 / CHANGE),
-        (outcome(-1.0, 0.01, share=0.99 * NEGLIGIBLE), 1.0),  # less of what hardly matters changes nothing
-        (outcome(0.5, 0.01, share=0.0), CHANGE),
-        (outcome(-1.0, 0.01, accepted=False), 1.0),  # all attempts failed: raised already
-        (outcome(-1.0, 0.01, predicted=0.5), 1.0),  # momentum uphill: the model is not at its own minimum
-    ],
-)
-def test_caution_follows_the_paired_change(tried, factor):
-    assert next_caution(tried, HELPED) == 8.0 * factor
-
-
-@pytest.mark.parametrize(
-    ("change", "own", "factor"),
-    [
-        (-0.26, -1.0, 1 / CHANGE),
-        (-0.24, -1.0, 1.0),  # steps help their own walkers alone
-        (0.5, -1.0, 1.0),
-        (-0.24, -0.1, CHANGE),
-        (-0.26, -0.1, CHANGE),
-        (-0.26, -0.5, 1.0),
-    ],
-)
-def test_caution_is_lowered_only_if_steps_help_other_walkers(change, own, factor):
-    assert next_caution(outcome(own, 0.01), evidence(-1.0, change)) == 8.0 * factor
-
-
-def test_without_evidence_caution_is_lowered():
-    assert next_caution(outcome(-1.0, 0.01), evidence(0.0, 0.0)) == 8.0 / CHANGE
-
-
-@pytest.mark.parametrize(("change", "expected"), [(-1.0, False), (-0.26, False), (-0.24, True), (0.5, True)])
-def test_where_the_model_holds(change, expected):
-    assert bool(poor(outcome(change, 0.0))) == expected
-
-
-@pytest.mark.parametrize(
-    ("expected", "change", "overlap", "counts"),
-    [
-        (-1.0, -0.3, 0.9, True),
-        (-1.0, 0.3, 0.9, True),
-        (-1.0, -0.3, 0.4, False),  # too far to be judged
-        (-1.0, np.nan, 0.9, False),
-        (0.0, -0.3, 0.9, False),  # no step was made
-        (0.1, -0.3, 0.9, False),  # nor was it expected to help
-    ],
-)
-def test_evidence_is_summed_over_steps(expected, change, overlap, counts):
-    """And the past fades."""
-    found = with_another(evidence(-2.0, -1.0), jnp.asarray(expected), change_of(-change, 0.2, 0.0, overlap))
-    if counts:
-        assert [float(part) for part in found] == pytest.approx([MEMORY * -2.0 + expected, MEMORY * -1.0 + change])
-    else:
-        assert [float(part) for part in found] == [-2.0, -1.0]
-
-
-def test_evidence_ends_with_a_step_back():
-    """It is kept from step to step, and forgotten when one is undone."""
-    _, state = step(**EXACT)
-    state = state._replace(expected=jnp.asarray(-1.0))
-    _, kept = step(state, **EXACT, refuted=never)
-    _, undone = step(state, **EXACT, refuted=always)
-    assert float(kept.evidence.expected) == -1.0
-    assert float(kept.evidence.change) != 0.0
-    assert [float(part) for part in undone.evidence] == [0.0, 0.0]
-
-
-def test_other_walkers_judge_the_step_behind():
-    """The second update compares what the first did for its own walkers with what undoing it does for others."""
-    psi, params, own, _, grads = situation(WALKERS)
-    first, state = step(**EXACT)
-    moved = optax.apply_updates(params, first)
-    others = own[::-1] * 1.1
-
-    def change(x, here, there, by):
-        """From ``here`` to ``there``, which is a step ``by``."""
-        ends = []
-        for at in (here, there):
-            log_psi, slopes = jax.jvp(lambda theta: psi.log_psi(theta, x), (at,), (by,))
-            ends.append(End(log_psi, slopes, clip_local_energies(walker_energies(psi, at, x, SITUATION, WALKERS))))
-        return paired_change(*ends)
-
-    seen = []
-
-    def watched(known, expected, back):
-        seen.append((expected, back))
-        return known
-
-    with mock.patch.object(module, "with_another", watched):
-        found = walker_energies(psi, moved, others, SITUATION, WALKERS)
-        proximal_dgd(psi).update(grads, state, moved, walkers=others, local_energies=found)
-    [(expected, back)] = seen
-    np.testing.assert_allclose(expected, change(own, params, moved, first).change, rtol=1e-8)
-    for known, brute in zip(back, change(others, moved, params, jax.tree.map(jnp.negative, first)), strict=True):
-        np.testing.assert_allclose(known, brute, rtol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("expected", "change", "error", "overlap", "taken_back"),
-    [
-        (-1.0, -0.21, 0.1, 0.9, True),  # undoing it helps beyond its error
-        (-1.0, -0.19, 0.1, 0.9, False),
-        (-1.0, 1.0, 0.1, 0.9, False),
-        (-1.0, -1.0, 0.1, 0.4, False),  # too far to be judged
-        (0.0, -1.0, 0.1, 0.9, False),  # no step was made, or it was a step back
-        (-1.0, np.nan, 0.1, 0.9, False),
-    ],
-)
-def test_which_steps_are_taken_back(expected, change, error, overlap, taken_back):
-    assert bool(refuted(jnp.asarray(expected), change_of(change, error, 0.0, overlap))) == taken_back
-
-
-def test_a_step_back_undoes_the_last_one():
-    """And is followed by neither momentum nor judgement, but by more damping."""
-    first, state = step(**EXACT)
-    back, following = step(state, **EXACT, refuted=always)
-    np.testing.assert_allclose(flat(back), -flat(first), rtol=1e-12)
-    assert float(following.report["retreat"]) == 1.0
-    assert float(following.caution) == CHANGE**2 * float(state.caution)
-    assert float(following.expected) == 0.0
-    assert not ravel_pytree(following.previous)[0].any()
 
 
 @pytest.mark.parametrize(
@@ -305,23 +157,23 @@ def test_which_steps_are_accepted(change, error, overlap, accepted):
 
 
 @pytest.mark.parametrize(
-    ("good", "made", "caution", "start"),
+    ("good", "made", "damping", "start"),
     [
-        (lambda caution, start: True, 1, 3.0, 1.0),
-        (lambda caution, start: start == 0, 2, 3.0, 0.0),  # first the momentum goes
-        (lambda caution, start: caution > 3.0, 3, 3.0 * CHANGE**2, 0.0),
-        (lambda caution, start: caution > 3.0 * CHANGE**2, 4, 3.0 * CHANGE**4, 0.0),
-        (lambda caution, start: False, ATTEMPTS, 3.0 * CHANGE ** (2 * (ATTEMPTS - 2)), 0.0),
+        (lambda damping, start: True, 1, 3.0, 1.0),
+        (lambda damping, start: start == 0, 2, 3.0, 0.0),  # first the momentum goes
+        (lambda damping, start: damping > 3.0, 3, 3.0 * CHANGE, 0.0),
+        (lambda damping, start: damping > 3.0 * CHANGE, 4, 3.0 * CHANGE**2, 0.0),
+        (lambda damping, start: False, ATTEMPTS, 3.0 * CHANGE ** (ATTEMPTS - 2), 0.0),
     ],
 )
-def test_rejected_steps_are_tried_anew(good, made, caution, start):
-    def attempt(caution, start):
-        accepted = jnp.asarray(good(caution, start[0]), bool)
-        return outcome(-1.0, 0.1)._replace(update=jnp.stack([caution, start[0]]), accepted=accepted)
+def test_rejected_steps_are_tried_anew(good, made, damping, start):
+    def attempt(damping, start):
+        zero, accepted = jnp.zeros(()), jnp.asarray(good(damping, start[0]), bool)
+        return Attempt(jnp.stack([damping, start[0]]), zero, change_of(-1.0), accepted, zero, zero)
 
     found, number, tried = first_accepted(attempt, jnp.asarray(3.0), jnp.ones(2))
-    assert (float(found), int(number)) == (caution, made)
-    assert tried.update.tolist() == [caution, start]
+    assert (float(found), int(number)) == (damping, made)
+    assert tried.update.tolist() == [damping, start]
     assert bool(tried.accepted) == (made < ATTEMPTS)
 
 
@@ -334,13 +186,13 @@ def always(*_):
 
 
 def test_a_step_that_fails_throughout_is_not_made():
-    """Parameters that no walker survives: no step, no momentum, more damping, and no NaN in what goes on."""
+    """Parameters that no walker survives: no step, no momentum, and no NaN in what goes on."""
     _, state = step(**EXACT)
     updates, following = step(state, **EXACT, acceptable=never)
     assert not flat(updates).any()
     assert (float(following.report["overlap"]), float(following.report["minres_residual"])) == (0.0, 1.0)
     assert not ravel_pytree(following.previous)[0].any()
-    assert float(following.caution) == float(state.caution) * CHANGE ** (2 * (ATTEMPTS - 2))
+    assert float(following.report["lambda"]) == float(state.report["lambda"]) * CHANGE ** (ATTEMPTS - 2)
 
 
 @pytest.mark.parametrize("part", PROXIMAL_PARTS)
@@ -350,8 +202,6 @@ def test_every_part_has_an_effect(part):
     provoked = {
         "limit": {"REACH": 1e-4},
         "rejection": {"acceptable": never},
-        "adaptation": {"POOR": 10.0},
-        "retreat": {"refuted": always},
     }
     # What is solved exactly does not depend on the preconditioner.
     changes = ({"ITERATIONS": 3} if part == "basis" else EXACT) | provoked.get(part, {})
@@ -518,7 +368,7 @@ def test_a_run_from_end_to_end(tmp_path):
     outcome = train(config, tmp_path / "run")
     assert outcome.result["status"] == "complete"
     curve = pd.read_csv(tmp_path / "run" / "curve.csv")
-    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap", "retreat"]
+    assert list(curve.columns) == [*CURVE_COLUMNS, "attempts", "overlap"]
     told = curve[["energy", "lambda", "rho", "attempts", "overlap", "minres_residual", "minres_iterations"]]
     assert np.isfinite(told).all(axis=None)
     assert (curve["attempts"] >= 1).all()
