@@ -198,8 +198,9 @@ def test_a_step_that_fails_throughout_is_not_made():
 @pytest.mark.parametrize("part", PROXIMAL_PARTS)
 def test_every_part_has_an_effect(part):
     """Left out, the first, second or third update is another one."""
-    # Guards need something to act on.
+    # Guards need something to act on, and momentum steps that are made.
     provoked = {
+        "momentum": {"acceptable": always},
         "limit": {"REACH": 1e-4},
         "rejection": {"acceptable": never},
     }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.linear import LinearLayer, LinearTangents
+from repro.ansatz.linear import LinearLayer, LinearTangents, LocalTangents
 from repro.ansatz.trial import Blocks
 from repro.curvature.derivatives import Derivatives
 from repro.curvature.kronecker import kronecker_factors, spectrum
@@ -72,15 +72,20 @@ def from_eigenbases(bases: tuple[Eigenbasis, ...], v: Blocks) -> Blocks:
 
 def _turned_layer(layer: LinearLayer, basis: Eigenbasis) -> LinearLayer:
     """Every input is mixed with every other: all are those of single particles now."""
-    inputs = layer.inputs @ basis.inputs
+    count = layer.own.shape[-1]
+    inputs = layer.own @ basis.inputs[:count] + layer.shared @ basis.inputs[count:]
     none = jnp.zeros((inputs.shape[1], 0), inputs.dtype)
     return LinearLayer(inputs, none, none, layer.sensitivity @ basis.sensitivities)
 
 
 def _turned_tangents(layer: LinearLayer, tangents: LinearTangents, basis: Eigenbasis) -> LinearTangents:
-    own, constant = dense(tangents.own), layer.constant.shape[-1]
-    mean = jnp.broadcast_to(tangents.mean[:, None], (*own.shape[:3], tangents.mean.shape[-1]))
-    still = jnp.zeros((*own.shape[:3], constant), own.dtype)
-    inputs = jnp.concatenate([own, mean, still], axis=-1) @ basis.inputs
+    # The constant does not move. What all particles share is turned once, not once for each of them.
+    count, moving = layer.own.shape[-1], tangents.mean.shape[-1]
+    of_own, of_mean = basis.inputs[:count], basis.inputs[count : count + moving]
+    mean = (tangents.mean @ of_mean)[:, None]
+    if isinstance(tangents.own, LocalTangents):
+        own = dense(LocalTangents(tangents.own.local @ of_own, tangents.own.common @ of_own))
+    else:
+        own = tangents.own @ of_own
     none = jnp.zeros((own.shape[0], own.shape[2], 0), own.dtype)
-    return LinearTangents(inputs, none, tangents.sensitivity @ basis.sensitivities)
+    return LinearTangents(own + mean, none, tangents.sensitivity @ basis.sensitivities)
