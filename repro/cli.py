@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from repro import __version__
+from repro.config import PROXIMAL_PARTS
 from repro.errors import ReproError
 
 # Commands import what they need themselves: `repro --help` should not wait for JAX.
@@ -167,8 +168,8 @@ def train(
         str | None,
         typer.Option(
             "--without",
-            help="proximal-dgd only: parts to leave out, of momentum, coupling, information, kinetic, limit, rejection "
-            "and basis, in this order and separated by commas.",
+            help=f"proximal-dgd only: parts to leave out, of {', '.join(PROXIMAL_PARTS)}, in this order, separated by "
+            "commas.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.linear import LinearLayer, LinearTangents, LocalTangents
+from repro.ansatz.linear import LinearLayer, LinearTangents
 from repro.ansatz.trial import Blocks
 from repro.curvature.derivatives import Derivatives
 from repro.curvature.kronecker import kronecker_factors, spectrum
@@ -83,9 +84,6 @@ def _turned_tangents(layer: LinearLayer, tangents: LinearTangents, basis: Eigenb
     count, moving = layer.own.shape[-1], tangents.mean.shape[-1]
     of_own, of_mean = basis.inputs[:count], basis.inputs[count : count + moving]
     mean = (tangents.mean @ of_mean)[:, None]
-    if isinstance(tangents.own, LocalTangents):
-        own = dense(LocalTangents(tangents.own.local @ of_own, tangents.own.common @ of_own))
-    else:
-        own = tangents.own @ of_own
+    own = dense(jax.tree.map(lambda part: part @ of_own, tangents.own))
     none = jnp.zeros((own.shape[0], own.shape[2], 0), own.dtype)
     return LinearTangents(own + mean, none, tangents.sensitivity @ basis.sensitivities)
