@@ -192,7 +192,9 @@ def test_a_step_that_fails_throughout_is_not_made():
     assert not flat(updates).any()
     assert (float(following.report["overlap"]), float(following.report["minres_residual"])) == (0.0, 1.0)
     assert not ravel_pytree(following.previous)[0].any()
-    assert float(following.report["lambda"]) == float(state.report["lambda"]) * CHANGE ** (ATTEMPTS - 2)
+    # Two compilations may round the damping differently.
+    raised = float(state.report["lambda"]) * CHANGE ** (ATTEMPTS - 2)
+    assert float(following.report["lambda"]) == pytest.approx(raised, rel=1e-12)
 
 
 @pytest.mark.parametrize("part", PROXIMAL_PARTS)
