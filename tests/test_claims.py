@@ -239,6 +239,12 @@ def test_seconds_come_from_the_benchmark_of_the_same_size(tmp_path):
     (broken / "one.csv").write_text("optimizer,particles\nadam,2\n")
     with pytest.raises(ReproError, match="no benchmark"):
         read_benchmarks(broken)
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    (twice / "one.csv").write_text(table)
+    (twice / "two.csv").write_text(table.replace("adam", "kfac"))
+    with pytest.raises(ReproError, match=r"two.csv: dgd at A = 2, 1024 walkers and 40 sweeps is measured in one.csv"):
+        read_benchmarks(twice)
 
 
 def test_final_error_by_hand():

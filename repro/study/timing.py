@@ -23,19 +23,28 @@ def read_benchmarks(folder: Path) -> dict[tuple[str, int, int, int], float]:
     """Seconds per epoch by optimiser, particles, walkers and sweeps, from all tables in a folder.
 
     Raises:
-        ReproError: if a table is damaged.
+        ReproError: if a table is damaged, or two rows are about the same optimiser and size.
     """
     found: dict[tuple[str, int, int, int], float] = {}
+    measured_in: dict[tuple[str, int, int, int], str] = {}
     for path in sorted(folder.glob("*.csv")):
         try:
             table = pd.read_csv(path)
-            keys = zip(table["optimizer"], table["particles"], table["walkers"], table["sweeps"], strict=True)
-            found |= {
-                (str(name), int(count), int(walkers), int(sweeps)): float(seconds)
-                for (name, count, walkers, sweeps), seconds in zip(keys, table["seconds_per_epoch"], strict=True)
-            }
+            columns = (table[name] for name in ("optimizer", "particles", "walkers", "sweeps", "seconds_per_epoch"))
+            rows = [
+                ((str(name), int(count), int(walkers), int(sweeps)), float(seconds))
+                for name, count, walkers, sweeps, seconds in zip(*columns, strict=True)
+            ]
         except (KeyError, ValueError) as error:
             raise ReproError(f"{path}: no benchmark ({error!r}); make it again with `repro bench epoch`") from error
+        for key, seconds in rows:
+            if key in found:
+                name, count, walkers, sweeps = key
+                raise ReproError(
+                    f"{path}: {name} at A = {count}, {walkers} walkers and {sweeps} sweeps is measured in "
+                    f"{measured_in[key]}, too; keep the row that was measured beside the other optimisers"
+                )
+            found[key], measured_in[key] = seconds, path.name
     return found
 
 
