@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from conftest import ROOT, repro
 
 from repro import console, doctor
 from repro.cli import app
-from repro.runtime import DETERMINISTIC_GPU, configure_jax
+from repro.runtime import DETERMINISTIC_GPU, IDLE_LAPACK, configure_jax
 from repro.study.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
@@ -102,12 +103,38 @@ def test_gpu_determinism_is_asked_for_and_the_cpu_left_alone(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     configure_jax("cpu")
-    import os
-
     assert os.environ["XLA_FLAGS"] == ""
     configure_jax(None)
     assert os.environ["XLA_FLAGS"] == DETERMINISTIC_GPU
     assert {name: getattr(jax.config, name) for name in before} == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="tells what a process has loaded")
+@pytest.mark.parametrize("module", ["repro.cli", "repro.study.sweep", "repro.study.benchmarks.epoch"])
+def test_linear_algebra_is_loaded_after_its_threads_are_set(module):
+    """The settings of :data:`repro.runtime.IDLE_LAPACK` are read once: what makes runs must not load it before."""
+    loaded = "any('libscipy_openblas-' in line for line in open('/proc/self/maps'))"
+    told = "print(before, os.environ['OPENBLAS_THREAD_TIMEOUT'], " + loaded + ")"
+    program = [
+        f"import os, {module}",
+        f"before = {loaded}",
+        "from repro.runtime import configure_jax",
+        "configure_jax('cpu')",
+        "import jax.numpy as jnp",
+        "jnp.linalg.eigh(jnp.eye(3)).eigenvectors.block_until_ready()",
+        told,
+    ]
+    for set_before in ({}, dict.fromkeys(IDLE_LAPACK, "20")):
+        kept = {name: value for name, value in os.environ.items() if name not in IDLE_LAPACK}
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(program)],
+            env=kept | set_before,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["False", *(IDLE_LAPACK | set_before).values(), "True"]
 
 
 def test_reporters_tell_the_same_story(capsys):
