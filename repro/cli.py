@@ -287,7 +287,7 @@ def evaluate(
     else:
         result, source = run.read_result(), "stored result"
     if as_json:
-        keys = ("energy", "energy_error", "rhat", "ess", "variance")
+        keys = ("energy", "energy_error", "rhat", "ess", "variance", "rounding")
         print(json.dumps({key: result.get(key) for key in keys} | {"exact": exact, "source": source}, allow_nan=False))
     else:
         _print_energy(result, exact, f"{directory} ({source})")
@@ -351,6 +351,8 @@ def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> No
         relative = f", {100 * difference / abs(exact):+.4f} %" if exact else ""
         table.add_row("exact", f"{exact:.6f}")
         table.add_row("difference", f"{difference:+.6f}{sigma}{relative}")
+    if result.get("rounding") is not None:
+        table.add_row("rounding", f"{result['rounding']:.1e}")
     table.add_row("variance", f"{result['variance']:.3e}")
     table.add_row("split R-hat", f"{result['rhat']:.4f}")
     table.add_row("effective samples", f"{result['ess']:.0f}")
@@ -616,6 +618,9 @@ def bench_epoch(
         int, typer.Option("--epochs", help="Epochs timed at once, five times over, after compilation.")
     ] = 5,
     baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Also time DGD with dense blocks.")] = True,
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="How often all are measured, minutes apart; the quickest is kept.")
+    ] = 1,
     out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/T01.csv"),
 ) -> None:
     """Seconds and memory of one epoch of each optimiser beside a dense DGD: table T01, about 17 minutes.
@@ -631,7 +636,7 @@ def bench_epoch(
     from repro.study.benchmarks.epoch import bench_epoch as run_bench
     from repro.study.benchmarks.isolated import write_table
 
-    rows = run_bench(optimizer or [], particles or [2, 4, 6], walkers, sweeps, epochs, baseline)
+    rows = run_bench(optimizer or [], particles or [2, 4, 6], walkers, sweeps, epochs, baseline, rounds)
     write_table(rows, out)
     table = Table("optimizer", "A", "s/epoch", "compile s", "peak GB", "dense / this")
     for row in rows.to_dict("records"):

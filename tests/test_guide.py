@@ -14,7 +14,7 @@ from repro.optimizers import dgd
 from repro.physics.hamiltonian import System
 from repro.references import known_energy
 from repro.sampling import initial_chain
-from repro.study.benchmarks.epoch import bench_epoch, dense_dgd
+from repro.study.benchmarks.epoch import bench_epoch, dense_dgd, quickest
 from repro.training.epoch import training_epoch
 from repro.training.state import TrainState
 
@@ -68,6 +68,7 @@ def test_bench_prints_and_stores_the_table(tmp_path):
     )
     assert ours.startswith("dgd,2,64,2,5,")
     assert dense.startswith('"dgd, dense",2,64,2,1,')
+    assert dict(zip(header.split(","), ours.split(","), strict=True))["rounds"] == "1"
     assert float(ours.split(",")[-1]) > 0
     assert "dense" in done.stdout
 
@@ -81,3 +82,14 @@ def test_bench_refuses_what_it_cannot_measure():
     ]:
         with pytest.raises(InputError, match=told):
             bench_epoch(*arguments, baseline=False)
+    with pytest.raises(InputError, match="rounds = 0"):
+        bench_epoch([], [2], 64, 2, 5, baseline=False, rounds=0)
+
+
+def test_of_each_case_the_quickest_round_is_kept():
+    seconds = [3.0, 1.0, 2.0, 5.0, 2.5, 0.5]  # two cases, three rounds
+    rows = [{"case": "ab"[number % 2], "seconds_per_epoch": value} for number, value in enumerate(seconds)]
+    assert quickest(rows, 2) == [
+        {"case": "a", "seconds_per_epoch": 2.0, "rounds": 3},
+        {"case": "b", "seconds_per_epoch": 0.5, "rounds": 3},
+    ]

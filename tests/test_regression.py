@@ -82,7 +82,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 def follows_golden(optimizer: str, folder: Path, seed: int = 0) -> None:
     """Asserts that every column of every epoch is the stored one (nine digits are stored)."""
-    found = read(train(golden_config(optimizer, seed), folder / "run").run.curve)
+    outcome = train(golden_config(optimizer, seed), folder / "run")
+    assert outcome.result["rounding"] is None  # nothing more precise to compare with
+    found = read(outcome.run.curve)
     expected = read(golden(optimizer))
     assert set(found) == set(expected)
     for name, values in expected.items():
@@ -184,7 +186,8 @@ def test_there_are_stored_runs():
 
 
 ROUNDED = {"proximal-dgd-A6-V0-seed2-ab1ba88f"}
-"""Runs that end below the exact energy, as their orbitals are dependent to single precision (docs/proximal.md)."""
+"""Runs that end below the exact energy, as their orbitals are dependent to single precision (docs/proximal.md). They
+are older than the number in ``result.json`` that says so."""
 
 
 @pytest.mark.parametrize("path", STORED, ids=[path.name for path in STORED])
@@ -200,7 +203,8 @@ def test_tier_c_stored_runs(path):
     if exact is None:
         return
     result = run.result
-    assert (result["energy"] > exact - 5 * result["energy_error"]) == (path.name not in ROUNDED)
+    least = exact - 5 * result["energy_error"] - (result.get("rounding") or 0.0)
+    assert (result["energy"] > least) == (path.name not in ROUNDED)
     assert path.name not in ROUNDED or result["rhat"] > 1.05  # its chains say that they disagree
     # With two particles Adam arrives, without interaction with any number; else not always, which T02 shows.
     arrives = run.config.system.v0 == 0 or (run.config.system.particles == 2 and abs(run.config.system.v0) <= 10)

@@ -63,6 +63,7 @@ def test_contents_of_a_run_directory(finished):
     assert result["content_hash"] == run.read_config().content_hash
     for key in ("energy", "energy_error", "rhat", "ess", "variance", "seconds_per_epoch", "peak_memory_bytes"):
         assert np.isfinite(result[key])
+    assert 0.0 < result["rounding"] < result["energy_error"]
     assert set(result["versions"]) >= {"python", "jax", "jaxlib", "dm-haiku", "optax", "numpy", "repro"}
     assert set(result["device"]) == {"platform", "kind", "processor", "threads"}
     assert result["git_revision"]

@@ -16,7 +16,8 @@ from repro.ansatz import slater_wavefunction
 from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
 from repro.sampling import initial_chain
-from repro.training.epoch import chunk_of_epochs, pretraining_epoch, training_epoch
+from repro.training.epoch import chunk_of_epochs, pretraining_epoch, training_epoch, walker_energies
+from repro.training.rounding import energy_rounding
 from repro.training.state import TRAINING_STREAM, TrainState, stream_key
 
 WALKERS, SWEEPS, CAPACITY = 64, 3, 8
@@ -149,3 +150,34 @@ def test_no_deadlock_on_two_threads(particles):
     command = [sys.executable, "-c", DEADLOCK, str(particles)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False)
     assert done.stdout.strip() == "done", done.stderr
+
+
+def test_dependent_orbitals_show_in_what_rounding_adds():
+    """Two orbitals that differ by little leave few digits of the determinant in single precision."""
+    couplings, walkers = System(jnp.float32(-3.0), jnp.float32(0.5)), 64
+    single, double = (slater_wavefunction(2, hidden=8, dtype=dtype) for dtype in ("float32", "float64"))
+    params = single.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (walkers, 2), "float32")
+
+    def apart(distance):
+        """The second orbital is the first one and this much of itself."""
+        last = params["ansatz/orbitals"]
+        mixed = {name: value.at[..., 1].set(value[..., 0] + distance * value[..., 1]) for name, value in last.items()}
+        return params | {"ansatz/orbitals": mixed}
+
+    @jax.jit
+    def precise(params, x, couplings):
+        return walker_energies(double, params, x, couplings, walkers)
+
+    found = []
+    for distance in (1.0, 1e-2, 1e-4):
+        here = apart(distance), x, couplings
+        energies = np.asarray(jax.jit(lambda *at: walker_energies(single, *at, walkers))(*here))
+        found.append(energy_rounding(double, here[0], np.asarray(x), couplings, energies, 16))
+        with jax.enable_x64(True):
+            there = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), here)
+            added = energies - np.asarray(precise(*there))
+        assert found[-1] == pytest.approx(float(np.hypot(added.mean(), added.std() / np.sqrt(walkers))), rel=1e-6)
+    assert found[0] < 1e-4
+    assert found[1] > 30 * found[0]
+    assert found[2] > 30 * found[1]

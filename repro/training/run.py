@@ -41,6 +41,7 @@ from repro.training.executor import Batch, Executor, executor_for, in_threads
 from repro.training.files import write_atomic
 from repro.training.interruptions import interruptions
 from repro.training.reporting import Reporter, Silent
+from repro.training.rounding import energy_rounding
 from repro.training.rundir import RunDirectory, prepare
 from repro.training.state import (
     EVALUATION,
@@ -119,12 +120,14 @@ class Model:
         return state._replace(opt_state=opt_state, epoch=jnp.zeros((), jnp.int32))
 
 
+def _wavefunction(config: RunConfig, dtype: str) -> Wavefunction:
+    ansatz = config.ansatz
+    return slater_wavefunction(config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, dtype)
+
+
 def build_model(config: RunConfig, walker_chunk: int) -> Model:
     """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet."""
-    ansatz, sweeps = config.ansatz, config.sampling.sweeps
-    wavefunction = slater_wavefunction(
-        config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, config.dtype
-    )
+    sweeps, wavefunction = config.sampling.sweeps, _wavefunction(config, config.dtype)
     before, during = (with_sweeps(columns, sweeps) for columns in (PRETRAINING_COLUMNS, CURVE_COLUMNS))
     fit = from_optax(optax.adam(config.pretraining.learning_rate))
     optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
@@ -232,8 +235,15 @@ def _evaluation_epoch(model: Model) -> Epoch:
     return epoch
 
 
-def sample_energies(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> np.ndarray:
-    """Local energies of many further batches at fixed parameters, shape ``(batches, walkers)``.
+class Sampled(NamedTuple):
+    """Local energies of many batches, shape ``(batches, walkers)``, and the walkers of the last of them."""
+
+    energies: np.ndarray
+    walkers: np.ndarray
+
+
+def sample_energies(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> Sampled:
+    """Local energies of many further batches at fixed parameters.
 
     A tenth as many batches again go before, unrecorded, to let the walkers forget the last update.
     """
@@ -245,12 +255,13 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
     reporter.start(EVALUATION, 0, batches)
     parts = []
     compiled = executor.compile(EVALUATION, chunk, state, model.seed, model.system)
+    following = state
     for following, metrics, _ in _chunks(compiled, state, model, batches, EVALUATION_CAPACITY):
         parts.append(metrics["energies"])
         counted = np.concatenate(parts)[burn_in:]
         reporter.advance(int(following.epoch), {"energy": float(np.mean(counted))} if len(counted) else {})
     reporter.finish()
-    return np.concatenate(parts)[burn_in:]
+    return Sampled(np.concatenate(parts)[burn_in:], np.asarray(following.chain.walkers))
 
 
 class Restored(NamedTuple):
@@ -413,7 +424,7 @@ def train(
                 if not table.lines:
                     save(phase, state, table)
                 state = _run_phase(executor, model, phase, state, table, save, checkpoint_seconds, reporter)
-            estimate = _estimate(sample_energies(model, state, reporter, executor))
+            estimate = _evaluated(model, state, reporter, executor)
         except _DivergenceError as error:
             # All epochs up to the bad one belong to the result; the state is that of the last chunk before.
             if error.phase in tables:
@@ -503,14 +514,26 @@ def train_together(members: Sequence[Member], *, device: str | None = None) -> l
     return ended
 
 
-def _estimate(samples: np.ndarray) -> dict[str, float]:
+def _evaluated(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> dict[str, float | None]:
+    """The energy of a state, with its statistical error and how far rounding may have moved it."""
     from repro.training.statistics import estimate_energy
 
-    if not np.all(np.isfinite(samples)):
-        first = int(np.flatnonzero(~np.all(np.isfinite(samples), axis=1))[0])
+    samples = sample_energies(model, state, reporter, executor)
+    if not np.all(np.isfinite(samples.energies)):
+        first = int(np.flatnonzero(~np.all(np.isfinite(samples.energies), axis=1))[0])
         raise _DivergenceError(EVALUATION, first + 1, "energy")
-    estimate = asdict(estimate_energy(samples))
-    return {"energy": estimate.pop("energy"), "energy_error": estimate.pop("error"), **estimate}
+    estimate = asdict(estimate_energy(samples.energies))
+    energy, error = estimate.pop("energy"), estimate.pop("error")
+    rounding = None
+    if model.config.dtype == "float32":
+        exact, last = _wavefunction(model.config, "float64"), samples.energies[-1]
+        rounding = energy_rounding(exact, state.params, samples.walkers, model.system, last, model.walker_chunk)
+        if rounding > error:
+            reporter.note(
+                f"rounding may have moved the energy by {rounding:.1e}, its statistical error is {error:.1e}: "
+                "--dtype float64 computes without"
+            )
+    return {"energy": energy, "energy_error": error, **estimate, "rounding": rounding}
 
 
 def _provenance(
@@ -542,7 +565,8 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
         reporter: told of the progress.
 
     Returns:
-        ``energy``, ``energy_error``, ``rhat``, ``ess``, ``variance``, with the ``phase`` and ``epoch`` of the state.
+        ``energy``, ``energy_error``, ``rhat``, ``ess``, ``variance``, ``rounding`` (None in double precision), with the
+        ``phase`` and ``epoch`` of the state.
 
     Raises:
         InputError: if there is no run, or no usable checkpoint in it.
@@ -554,9 +578,8 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
     with numerics(config.dtype, chosen):
         model, phase, state, _ = load_state(config, run, None)
         executor = executor_for(config.sampling.walkers, chosen)
-        samples = sample_energies(model, state, reporter or Silent(), executor)
         try:
-            estimate = _estimate(samples)
+            estimate = _evaluated(model, state, reporter or Silent(), executor)
         except _DivergenceError as error:
             raise DivergedError(f"{run.path}: {error.quantity} is not finite") from error
     return {**estimate, "phase": phase.name, "epoch": int(state.epoch)}

@@ -128,8 +128,27 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     }
 
 
+def quickest(rows: Sequence[dict[str, Any]], cases: int) -> list[dict[str, Any]]:
+    """Of each case its least seconds: whatever else a machine does can only add to them.
+
+    Args:
+        rows: of all cases, then of all cases again, and so on.
+        cases: how many there are.
+    """
+    return [
+        min(rows[case::cases], key=lambda row: row["seconds_per_epoch"]) | {"rounds": len(rows) // cases}
+        for case in range(cases)
+    ]
+
+
 def bench_epoch(
-    optimizers: Sequence[str], particles: Sequence[int], walkers: int, sweeps: int, epochs: int, baseline: bool
+    optimizers: Sequence[str],
+    particles: Sequence[int],
+    walkers: int,
+    sweeps: int,
+    epochs: int,
+    baseline: bool,
+    rounds: int = 1,
 ) -> pd.DataFrame:
     """The table T01: every optimiser for every A, each in a process of its own so that its peak memory is its own.
 
@@ -140,6 +159,7 @@ def bench_epoch(
         sweeps: between two epochs.
         epochs: in one of the :data:`BLOCKS` that are timed; multiples of five share out the judged epochs evenly.
         baseline: also time the dense baseline.
+        rounds: how often all are measured, one round after the other; the quickest of each is kept.
 
     Raises:
         InputError: for an unknown optimiser or a size out of bounds.
@@ -149,17 +169,19 @@ def bench_epoch(
         optimizer_config(name)
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: must be at least 1")
+    if rounds < 1:
+        raise InputError(f"rounds = {rounds}: must be at least 1")
     names = [*(optimizers or OPTIMIZERS), *([BASELINE] if baseline else [])]
     for count in particles:
         configure(particles=count, v0=-10.0, walkers=walkers, sweeps=sweeps)  # refuses bad sizes before the first wait
     cases = [(name, count) for count in particles for name in names]
     rows = measure_each(
         "repro.study.benchmarks.epoch",
-        [(name, count, walkers, sweeps, epochs) for name, count in cases],
+        [(name, count, walkers, sweeps, epochs) for name, count in cases] * rounds,
         lambda name, count, *_: f"{name}, A = {count}",
         lambda row: f"{row['seconds_per_epoch']:.3f} s an epoch",
     )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(quickest(list(rows), len(cases)))
     reference = table[table["optimizer"] == BASELINE].set_index("particles")["seconds_per_epoch"]
     table["dense_over_this"] = table["particles"].map(reference) / table["seconds_per_epoch"]
     return table
