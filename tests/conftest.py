@@ -17,8 +17,9 @@ from typing import NamedTuple
 # inherit the variables). JAX reads these when it is imported.
 # OpenBLAS takes a thread a core, and with two processes on two cores its threads wait for each other by spinning: one
 # thread is up to eighteen times as fast then.
-# XLA's newer code for fused loops takes twice as long to compile in double precision, and most of a test is compiling;
-# the stored curves of the regression tests hold with either.
+# Most of a test is compiling: programs are compiled in less time, and run slower, but those of the regression tests.
+# XLA's newer code for fused loops takes twice as long to compile in double precision; the stored curves of the
+# regression tests hold with either.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.mkdtemp(prefix="repro-tests-")
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
@@ -26,6 +27,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_COMPILATION_CACHE_DIR": _cache,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip(),
     }
@@ -47,13 +49,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def x64():
-    """Double precision for the duration of a test, compiled in less time: mathematics needs no fast programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        with jax.enable_x64(True):
-            yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    """Double precision for the duration of a test."""
+    with jax.enable_x64(True):
+        yield
 
 
 def random_state(
