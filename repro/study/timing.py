@@ -25,8 +25,7 @@ def read_benchmarks(folder: Path) -> dict[tuple[str, int, int, int], float]:
     Raises:
         ReproError: if a table is damaged, or two rows are about the same optimiser and size.
     """
-    found: dict[tuple[str, int, int, int], float] = {}
-    measured_in: dict[tuple[str, int, int, int], str] = {}
+    found: dict[tuple[str, int, int, int], tuple[float, str]] = {}
     for path in sorted(folder.glob("*.csv")):
         try:
             table = pd.read_csv(path)
@@ -42,10 +41,10 @@ def read_benchmarks(folder: Path) -> dict[tuple[str, int, int, int], float]:
                 name, count, walkers, sweeps = key
                 raise ReproError(
                     f"{path}: {name} at A = {count}, {walkers} walkers and {sweeps} sweeps is measured in "
-                    f"{measured_in[key]}, too; keep the row that was measured beside the other optimisers"
+                    f"{found[key][1]}, too; keep the row that was measured beside the other optimisers"
                 )
-            found[key], measured_in[key] = seconds, path.name
-    return found
+            found[key] = seconds, path.name
+    return {key: seconds for key, (seconds, _) in found.items()}
 
 
 def seconds_per_epoch(config: RunConfig) -> float | None:
