@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 DETERMINISTIC_GPU = "--xla_gpu_exclude_nondeterministic_ops=true"
-IDLE_LAPACK = {"OPENBLAS_THREAD_TIMEOUT": "12"}
+IDLE_LAPACK = ("OPENBLAS_THREAD_TIMEOUT", "12")
 """For how many cycles, as a power of two, threads of JAX's linear algebra wait for more work before they sleep.
 
 Left alone they wait for tens of milliseconds on the processors that the rest of the epoch wants: where layers are
@@ -31,8 +31,7 @@ def configure_jax(device: str | None = None) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if device != "cpu" and "xla_gpu_exclude_nondeterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_GPU}".strip()
-    for name, value in IDLE_LAPACK.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault(*IDLE_LAPACK)
     import jax
 
     if device == "cpu" and "JAX_PLATFORMS" not in os.environ:

@@ -172,7 +172,8 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             return Attempt(step, predicted, measured, accepted, solved.residual, solved.iterations.astype(g.dtype))
 
         start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * ravel_pytree(state.previous)[0]
-        first = energy_scale(before, kinetic / walkers.shape[1], "kinetic" not in without)
+        particles = walkers.shape[1]
+        first = energy_scale(before, jnp.zeros_like(kinetic) if "kinetic" in without else kinetic / particles)
         damping, made, tried = first_accepted(attempt, first, start)
         step = restore(jnp.where(tried.accepted, tried.update, 0.0))
         report = {
@@ -188,18 +189,17 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
     return Optimizer(init, update, lambda state: state.report, further=FURTHER)
 
 
-def energy_scale(energies: Array, kinetic: Array, with_kinetic: bool = True) -> Array:
+def energy_scale(energies: Array, kinetic: Array) -> Array:
     """Lambda of a first attempt: the spread of the local energies, and the mean kinetic energy per particle.
 
     Args:
         energies: local energies, clipped, shape ``(W,)``.
         kinetic: their kinetic part per particle, shape ``(W,)``.
-        with_kinetic: whether the second is there.
     """
     # Not less than rounding, or nothing would hold an exact eigenstate without kinetic energy.
     least = jnp.finfo(energies.dtype).eps * jnp.maximum(1.0, jnp.abs(mean(energies)))
     spread = jnp.maximum(jnp.sqrt(mean((energies - mean(energies)) ** 2)), least)
-    return spread + jnp.maximum(mean(clip_local_energies(kinetic)), 0.0) if with_kinetic else spread
+    return spread + jnp.maximum(mean(clip_local_energies(kinetic)), 0.0)
 
 
 def acceptable(measured: PairedChange, predicted: Array) -> Array:

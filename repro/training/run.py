@@ -251,17 +251,16 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
     batches = burn_in + model.config.evaluation.batches
     chunk = chunk_of_epochs(_evaluation_epoch(model), EVALUATION_STREAM, EVALUATION_CAPACITY)
     # Only parameters and walkers matter here.
-    state = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
+    fixed = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
     reporter.start(EVALUATION, 0, batches)
     parts = []
-    compiled = executor.compile(EVALUATION, chunk, state, model.seed, model.system)
-    following = state
-    for following, metrics, _ in _chunks(compiled, state, model, batches, EVALUATION_CAPACITY):
+    compiled = executor.compile(EVALUATION, chunk, fixed, model.seed, model.system)
+    for state, metrics, _ in _chunks(compiled, fixed, model, batches, EVALUATION_CAPACITY):
         parts.append(metrics["energies"])
         counted = np.concatenate(parts)[burn_in:]
-        reporter.advance(int(following.epoch), {"energy": float(np.mean(counted))} if len(counted) else {})
+        reporter.advance(int(state.epoch), {"energy": float(np.mean(counted))} if len(counted) else {})
     reporter.finish()
-    return Sampled(np.concatenate(parts)[burn_in:], np.asarray(following.chain.walkers))
+    return Sampled(np.concatenate(parts)[burn_in:], np.asarray(state.chain.walkers))
 
 
 class Restored(NamedTuple):
