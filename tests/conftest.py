@@ -17,7 +17,7 @@ from typing import NamedTuple
 # inherit the variables). JAX reads these when it is imported.
 # OpenBLAS takes a thread a core, and with two processes on two cores its threads wait for each other by spinning: one
 # thread is up to eighteen times as fast then.
-# Most of a test is compiling: programs are compiled in less time, and run slower, but those of the regression tests.
+# Most of a test is compiling: programs are compiled in less time, and run slower, where no test asks for `optimized`.
 # XLA's newer code for fused loops takes twice as long to compile in double precision; the stored curves of the
 # regression tests hold with either.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -52,6 +52,17 @@ def x64():
     """Double precision for the duration of a test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def optimized():
+    """Programs compiled as they are outside of tests."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def random_state(

@@ -14,6 +14,7 @@ from repro.training.epoch import chunk_of_epochs
 from repro.training.run import build_model
 
 
+@pytest.mark.usefixtures("optimized")  # it computes for longer than it compiles
 @pytest.mark.parametrize("particles", PARTICLES)
 def test_no_step_is_lost_in_any_case(particles):
     """Twenty epochs of every coupling from the pretrained state, at the smoke profile and in its precision."""

@@ -15,7 +15,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,15 +42,7 @@ SIGMAS = 6.0
 """Of a normal distribution whose width eight seeds tell: an honest block is beyond once in about 5000."""
 
 
-@pytest.fixture(autouse=True)
-def programs_as_users_have_them():
-    """The references are of programs that are compiled as they are outside of tests."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("optimized")  # the references are of programs as users have them
 
 
 def golden_config(optimizer: str, seed: int = 0) -> RunConfig:
