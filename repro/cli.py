@@ -621,11 +621,15 @@ def bench_epoch(
     rounds: Annotated[
         int, typer.Option("--rounds", help="How often all are measured, minutes apart; the quickest is kept.")
     ] = 1,
-    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/T01.csv"),
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each measurement.")] = Path(
+        "output/T01.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rounds of the table in --out.")] = False,
 ) -> None:
-    """Seconds and memory of one epoch of each optimiser beside a dense DGD: table T01, about 17 minutes.
+    """Seconds and memory of one epoch of each optimiser beside a dense DGD: table T01, about 17 minutes a round.
 
-    Each is compiled and timed in a process of its own; everything of an epoch is included.
+    Each is compiled and timed in a process of its own; everything of an epoch is included. Other work on the machine
+    only ever adds to the seconds: more rounds, now or later with --resume, come closer to what an epoch takes.
     """
     from repro.runtime import configure_jax
 
@@ -634,10 +638,9 @@ def bench_epoch(
     from rich.table import Table
 
     from repro.study.benchmarks.epoch import bench_epoch as run_bench
-    from repro.study.benchmarks.isolated import write_table
 
-    rows = run_bench(optimizer or [], particles or [2, 4, 6], walkers, sweeps, epochs, baseline, rounds)
-    write_table(rows, out)
+    sizes = (particles or [2, 4, 6], walkers, sweeps, epochs)
+    rows = run_bench(optimizer or [], *sizes, baseline, out, rounds, resume)
     table = Table("optimizer", "A", "s/epoch", "compile s", "peak GB", "dense / this")
     for row in rows.to_dict("records"):
         ratio = float(row["dense_over_this"])
@@ -716,10 +719,11 @@ def bench_peers(
     from rich.console import Console
     from rich.table import Table
 
-    from repro.study.benchmarks.isolated import write_table
+    from repro.study.benchmarks.isolated import keep, write_table
     from repro.study.benchmarks.peers import bench_peers as run_bench
     from repro.study.benchmarks.tasks import PEER_PARTICLES
 
+    keep(out)
     rows = run_bench(particles or PEER_PARTICLES, walkers)
     write_table(rows, out)
     table = Table("task", "code", "A", "seconds", "GB", "over ours")

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from repro.ansatz.wavefunction import slater_wavefunction
+from repro.cli import app
 from repro.errors import InputError, ReproError
 from repro.sampling.metropolis import initial_chain, walk
 from repro.study.benchmarks import epoch as whole_epoch
@@ -211,7 +213,52 @@ def test_an_epoch_of_ones_own_choice_is_timed():
         (["dgd"], [2], 0, "epochs = 0: must be at least 1"),
     ],
 )
-def test_bad_sizes_are_refused_before_an_epoch_is_timed(monkeypatch, optimizers, particles, count, message):
+def test_bad_sizes_are_refused_before_an_epoch_is_timed(monkeypatch, tmp_path, optimizers, particles, count, message):
     monkeypatch.setattr(whole_epoch, "measure_each", None)
     with pytest.raises(InputError, match=message):
-        whole_epoch.bench_epoch(optimizers, particles, 32, 5, count, False)
+        whole_epoch.bench_epoch(optimizers, particles, 32, 5, count, False, tmp_path / "T01.csv")
+
+
+def test_rounds_go_on_where_they_were_interrupted(tmp_path, monkeypatch):
+    """By the command line: every row keeps its quickest round, and a later call adds the rounds that are missing."""
+    out, seconds, asked = tmp_path / "T01.csv", iter([4.0, 2.0, 3.0, 5.0, 1.0, 9.0]), []
+
+    def measured(module, cases, label, outcome):
+        for case in cases:
+            asked.append(case[0])
+            if len(asked) == 4:
+                raise KeyboardInterrupt
+            yield dict(zip(whole_epoch.CASE, case, strict=True)) | {
+                "seconds_per_epoch": next(seconds),
+                "compile_seconds": 1.0,
+                "peak_memory_gb": 0.5,
+            }
+
+    monkeypatch.setattr(whole_epoch, "measure_each", measured)
+    monkeypatch.setattr("repro.runtime.configure_jax", lambda: None)
+
+    def bench(*further, walkers=32):
+        arguments = ["bench", "epoch", "--particles", "2", "--optimizer", "dgd", "--walkers", str(walkers)]
+        return CliRunner().invoke(app, [*arguments, "--sweeps", "5", "--epochs", "5", "--out", str(out), *further])
+
+    assert "nothing to go on with" in str(bench("--resume").exception)
+    assert isinstance(bench("--rounds", "2").exception, KeyboardInterrupt | SystemExit)
+    assert asked == ["dgd", "dgd, dense", "dgd", "dgd, dense"]
+    table = pd.read_csv(out)
+    assert list(table["seconds_per_epoch"]) == [3.0, 2.0]
+    assert list(table["rounds"]) == [2, 1]
+    assert "is there already" in str(bench().exception)
+    assert "has dgd with 32 walkers, 5 sweeps and 5 epochs, not 64, 5 and 5" in str(
+        bench("--resume", walkers=64).exception
+    )
+    assert bench("--rounds", "3", "--resume").exit_code == 0
+    assert asked[4:] == ["dgd, dense", "dgd", "dgd, dense"]
+    table = pd.read_csv(out)
+    assert list(table["epochs"]) == [5, 1]
+    assert list(table["seconds_per_epoch"]) == [1.0, 2.0]
+    assert list(table["dense_over_this"]) == [2.0, 1.0]
+    assert list(table["rounds"]) == [3, 3]
+    for damaged, told in [(b"", "not a table"), (b"optimizer\ndgd\n", "has no column 'particles'")]:
+        out.write_bytes(damaged)
+        assert told in str(bench("--resume").exception)
+        assert out.read_bytes() == damaged

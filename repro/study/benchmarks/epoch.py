@@ -6,7 +6,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from repro.errors import InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
-from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
 from repro.study.benchmarks.stopwatch import peak_memory_gb, prepare
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, training_epoch
@@ -32,6 +33,8 @@ BASELINE = "dgd, dense"
 BLOCKS = 5
 """How often the epochs are timed; the table gives the median."""
 ROWS = 64
+CASE = ("optimizer", "particles", "walkers", "sweeps", "epochs")
+"""What tells one row of the table from another."""
 
 
 def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
@@ -92,7 +95,7 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
         particles: A.
         walkers: W.
         sweeps: between two epochs.
-        epochs: in one of the :data:`BLOCKS` that are timed; the baseline's are a fifth of them, at least one.
+        epochs: in one of the :data:`BLOCKS` that are timed.
 
     Returns:
         Seconds of compilation and per epoch, and the process' peak memory in GB.
@@ -103,9 +106,8 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     psi = model.wavefunction
     chosen = dense_dgd(psi) if optimizer == BASELINE else build_optimizer(config.optimizer, psi, model.walker_chunk)
     epoch = training_epoch(psi, chosen, sweeps, model.walker_chunk)
-    count = max(1, epochs // 5) if optimizer == BASELINE else epochs
     begin = time.perf_counter()
-    chunk = chunk_of_epochs(epoch, phase.stream, count)
+    chunk = chunk_of_epochs(epoch, phase.stream, epochs)
     executor = executor_for(walkers, device)
     compiled = executor.compile(phase.name, chunk, state, model.seed, model.system)
     compilation = time.perf_counter() - begin
@@ -113,14 +115,14 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     seconds = []
     for _ in range(BLOCKS):
         begin = time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(count)))
-        seconds.append((time.perf_counter() - begin) / count)
+        state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(epochs)))
+        seconds.append((time.perf_counter() - begin) / epochs)
     return {
         "optimizer": optimizer,
         "particles": particles,
         "walkers": walkers,
         "sweeps": sweeps,
-        "epochs": count,
+        "epochs": epochs,
         "seconds_per_epoch": statistics.median(seconds),
         "fastest_seconds_per_epoch": min(seconds),
         "compile_seconds": compilation,
@@ -128,17 +130,23 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     }
 
 
-def quickest(rows: Sequence[dict[str, Any]], cases: int) -> list[dict[str, Any]]:
-    """Of each case its least seconds: whatever else a machine does can only add to them.
+def quicker(before: dict[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
+    """Of two measurements of a case the one of less seconds: whatever else a machine does can only add to them.
 
     Args:
-        rows: of all cases, then of all cases again, and so on.
-        cases: how many there are.
+        before: the quickest so far, with how often the case was measured as ``rounds``; None for the first.
+        row: a further one.
     """
-    return [
-        min(rows[case::cases], key=lambda row: row["seconds_per_epoch"]) | {"rounds": len(rows) // cases}
-        for case in range(cases)
-    ]
+    if before is None:
+        return row | {"rounds": 1}
+    return min(before, row, key=lambda one: one["seconds_per_epoch"]) | {"rounds": before["rounds"] + 1}
+
+
+def beside_dense(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """The table, with the seconds of the dense baseline, where it was measured, over each row's."""
+    table = pd.DataFrame(list(rows))
+    reference = table[table["optimizer"] == BASELINE].set_index("particles")["seconds_per_epoch"]
+    return table.assign(dense_over_this=table["particles"].map(reference) / table["seconds_per_epoch"])
 
 
 def bench_epoch(
@@ -148,7 +156,9 @@ def bench_epoch(
     sweeps: int,
     epochs: int,
     baseline: bool,
+    out: Path,
     rounds: int = 1,
+    resume: bool = False,
 ) -> pd.DataFrame:
     """The table T01: every optimiser for every A, each in a process of its own so that its peak memory is its own.
 
@@ -157,12 +167,16 @@ def bench_epoch(
         particles: numbers of particles.
         walkers: W.
         sweeps: between two epochs.
-        epochs: in one of the :data:`BLOCKS` that are timed; multiples of five share out the judged epochs evenly.
+        epochs: in one of the :data:`BLOCKS` that are timed; multiples of five share out the judged epochs evenly. The
+            dense baseline has a fifth of them, at least one.
         baseline: also time the dense baseline.
+        out: where the table is written, anew after each measurement.
         rounds: how often all are measured, one round after the other; the quickest of each is kept.
+        resume: go on with the rounds of the table in ``out``, which must be of the same size and machine.
 
     Raises:
-        InputError: for an unknown optimiser or a size out of bounds.
+        InputError: for an unknown optimiser, a size out of bounds, a table of another size to go on with, or as
+            :func:`table_so_far`.
         ReproError: if a measurement fails.
     """
     for name in optimizers:
@@ -171,20 +185,31 @@ def bench_epoch(
         raise InputError(f"epochs = {epochs}: must be at least 1")
     if rounds < 1:
         raise InputError(f"rounds = {rounds}: must be at least 1")
+    timed = {BASELINE: max(1, epochs // 5)}
     names = [*(optimizers or OPTIMIZERS), *([BASELINE] if baseline else [])]
     for count in particles:
         configure(particles=count, v0=-10.0, walkers=walkers, sweeps=sweeps)  # refuses bad sizes before the first wait
-    cases = [(name, count) for count in particles for name in names]
-    rows = measure_each(
+    cases = [(name, count, walkers, sweeps, timed.get(name, epochs)) for count in particles for name in names]
+    so_far = table_so_far(out, resume, (*CASE, "seconds_per_epoch", "rounds"))
+    rows: list[dict[str, Any]] = so_far.to_dict("records")  # type: ignore[assignment]
+    found = {tuple(row[name] for name in CASE): row for row in rows}
+    for name, _, *size in found:
+        if size != (asked := [walkers, sweeps, timed.get(name, epochs)]):
+            raise InputError(
+                f"{out}: has {name} with {size[0]} walkers, {size[1]} sweeps and {size[2]} epochs, not {asked[0]}, "
+                f"{asked[1]} and {asked[2]}; one table is of one size: name another --out"
+            )
+    wanted = [case for number in range(rounds) for case in cases if found.get(case, {"rounds": 0})["rounds"] <= number]
+    measured = measure_each(
         "repro.study.benchmarks.epoch",
-        [(name, count, walkers, sweeps, epochs) for name, count in cases] * rounds,
+        wanted,
         lambda name, count, *_: f"{name}, A = {count}",
         lambda row: f"{row['seconds_per_epoch']:.3f} s an epoch",
     )
-    table = pd.DataFrame(quickest(list(rows), len(cases)))
-    reference = table[table["optimizer"] == BASELINE].set_index("particles")["seconds_per_epoch"]
-    table["dense_over_this"] = table["particles"].map(reference) / table["seconds_per_epoch"]
-    return table
+    for case, row in zip(wanted, measured, strict=True):
+        found[case] = quicker(found.get(case), row)
+        write_table(beside_dense(found.values()), out)
+    return beside_dense(found.values())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro.errors import ReproError
+from repro.errors import InputError, ReproError
 from repro.training.files import write_atomic
 
 
@@ -20,6 +20,42 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes measurements as CSV, with six digits; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, table.to_csv(index=False, float_format="%.6g").encode())
+
+
+def keep(path: Path) -> None:
+    """Refuses to measure into a table that is there.
+
+    Raises:
+        InputError: if it is.
+    """
+    if path.exists():
+        raise InputError(f"{path}: is there already; move it away, or name another --out")
+
+
+def table_so_far(path: Path, resume: bool, columns: Sequence[str]) -> pd.DataFrame:
+    """What is to be gone on with; nothing for a new table.
+
+    Args:
+        path: of the table.
+        resume: whether to go on.
+        columns: that it must have.
+
+    Raises:
+        InputError: if there is nothing to go on with, if that is no table of such measurements, or if a new table
+            would take the place of another.
+    """
+    if not resume:
+        keep(path)
+        return pd.DataFrame()
+    if not path.exists():
+        raise InputError(f"{path}: not there, so there is nothing to go on with; leave --resume out")
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        raise InputError(f"{path}: not a table of measurements ({error}); name another --out") from error
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{path}: has no column {missing[0]!r}, so it cannot be gone on with; name another --out")
+    return table
 
 
 def measure_each(

@@ -25,14 +25,13 @@ from repro.config import OPTIMIZERS, RunConfig, SecondOrderConfig
 from repro.curvature.blocks import partition
 from repro.curvature.derivatives import Derivatives, derivatives
 from repro.curvature.structured import MixedDerivatives, Scores
-from repro.errors import InputError
 from repro.optimizers import Optimizer
 from repro.optimizers.presets import COMPOSITIONS
 from repro.optimizers.second_order import quadratic_model
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
 from repro.study.benchmarks.growth import PARTS, WHOLE
-from repro.study.benchmarks.isolated import measure_each, write_table
+from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
 from repro.study.profiles import configure
@@ -236,7 +235,7 @@ def bench_parts(
         machine's rate that they reach.
 
     Raises:
-        InputError: for an unknown optimiser, a size out of bounds, or nothing to go on with.
+        InputError: for an unknown optimiser, a size out of bounds, or as :func:`table_so_far`.
         ReproError: if a measurement fails.
     """
     sizes = [
@@ -248,11 +247,10 @@ def bench_parts(
     cases = [(name, count, chains, sweeps, units) for count, chains, units in sizes for name in names]
     for case in cases:
         Size(*case).config()  # refuses unknown optimisers and bad sizes before the first wait
-    if resume and not out.exists():
-        raise InputError(f"{out}: not there, so there is nothing to go on with; leave --resume out")
-    table = pd.read_csv(out) if resume else pd.DataFrame()
+    keys = [field.name for field in fields(Size)]
+    table = table_so_far(out, resume, [*keys, "operations", "seconds", "rate"])
     if resume:
-        measured = set(table[[field.name for field in fields(Size)]].itertuples(index=False, name=None))
+        measured = set(table[keys].itertuples(index=False, name=None))
         cases = [case for case in cases if case not in measured]
     results = measure_each(
         "repro.study.benchmarks.parts",
