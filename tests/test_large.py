@@ -44,7 +44,7 @@ def test_the_runs_are_those_of_the_grid():
     configs = large_runs(OPTIMIZERS)
     grid = read_grid(project_path("paper_runs/grids/large.toml"))
     assert {one.content_hash for one in grid} == {one.content_hash for one in (*configs, study_pretrained())}
-    assert len(configs) == len(OPTIMIZERS) * len(SYSTEMS) == 15
+    assert len(configs) == len(OPTIMIZERS) * len(SYSTEMS) == 20
     assert [one.pretraining.learning_rate for one in large_runs([OWN])] == [1e-4, 1e-3, 1e-3, 1e-4, 1e-4]
     assert study_pretrained().pretraining.learning_rate == 1e-4
 

@@ -160,6 +160,15 @@ def test_errors_are_told_in_per_cent(error, told):
     assert panels.error_told(error) == told
 
 
+@pytest.mark.parametrize(("rounding", "told"), [(None, ""), (1e-4, ""), (0.01, " (rounding)")])
+def test_a_final_energy_that_rounding_moved_is_told_to_be_so(rounding, told):
+    """Beside a statistical error of 0.001; older runs do not say, and one that diverged has no final energy."""
+    ended = run([1.02 * EXACT])
+    assert panels.final_told(replace(ended, result=ended.result | {"rounding": rounding})) == f"2 %{told}"
+    lost = {"status": "diverged", "epoch": 2}
+    assert panels.final_told(replace(ended, result=lost)) == "diverged"
+
+
 def test_levels_are_told_of_a_row():
     assert panels.levels_told({"epochs_to_1_percent": 57.0, "epochs_to_0.1_percent": math.inf}) == "57 / never"
 

@@ -17,8 +17,8 @@ from repro.study.store import Run
 PARTICLES = (10, 16, 20)
 COUPLED = (-5.0, 5.0)
 """Of the smallest number of particles, where DMRG gives the exact energy."""
-STUDIED, OWN = ("kfac", "dgd"), "proximal-dgd"
-OPTIMIZERS = (*STUDIED, OWN)
+STUDIED, BASELINE, OWN = ("kfac", "dgd"), "spring", "proximal-dgd"
+OPTIMIZERS = (*STUDIED, BASELINE, OWN)
 EPOCHS = 100
 BATCHES = 50
 PRETRAINING_RATE = 1e-3

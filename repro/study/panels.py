@@ -22,6 +22,7 @@ from repro.study.convergence import (
     converged,
     epochs_column,
     epochs_to,
+    final_error,
     kind,
     seconds_column,
     seconds_to,
@@ -184,6 +185,13 @@ def error_told(error: float) -> str:
     if error > LARGEST:
         return f"> {100.0 * LARGEST:g} %"
     return f"{100.0 * error:.0f} %" if error >= 0.1 else f"{100.0 * error:.2g} %"
+
+
+def final_told(run: Run) -> str:
+    """A run's final error in per cent, and whether rounding moved its energy by more than the statistical error."""
+    told = error_told(final_error(run, exact_of(run)))
+    rounded = run.complete and (run.result.get("rounding") or 0.0) > run.result["energy_error"]
+    return f"{told} (rounding)" if rounded else told
 
 
 def case_title(system: SystemConfig) -> str:
