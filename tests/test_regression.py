@@ -207,9 +207,9 @@ def test_tier_c_stored_runs(path):
     result = run.result
     least = exact - 5 * result["energy_error"] - (result.get("rounding") or 0.0)
     assert (result["energy"] > least) == (path.name not in ROUNDED)
-    # They say so: their chains disagree, or, in younger ones, rounding is more than the statistical error.
-    told = result["rhat"] > 1.05 or (result.get("rounding") or 0.0) > result["energy_error"]
-    assert path.name not in ROUNDED or told
+    if path.name in ROUNDED:  # they say so; the older one, which has no number for it, by chains that disagree
+        rounding = result.get("rounding")
+        assert result["rhat"] > 1.05 if rounding is None else rounding > result["energy_error"]
     # With two particles Adam arrives, without interaction with any number; else not always, which T02 shows.
     arrives = run.config.system.v0 == 0 or (run.config.system.particles == 2 and abs(run.config.system.v0) <= 10)
     if run.config.optimizer.name == "adam" and run.config.epochs >= 10000 and arrives:
