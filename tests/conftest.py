@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -19,7 +20,8 @@ from typing import NamedTuple
 # thread is up to eighteen times as fast then.
 # Most of a test is compiling: programs are compiled in less time, and run slower, where no test asks for `optimized`.
 # XLA's newer code for fused loops takes twice as long to compile in double precision; the stored curves of the
-# regression tests hold with either.
+# regression tests hold with either. Code cut into pieces, to be compiled side by side, takes longer where every core
+# is busy.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.mkdtemp(prefix="repro-tests-")
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
@@ -29,7 +31,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip(),
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1",
     }
 
 import jax
@@ -45,6 +48,9 @@ from repro.physics.local_energy import clip_local_energies, local_energy
 from repro.training.epoch import energy_gradient, walker_energies
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Tracing makes objects by the million that stay: looking through them for garbage is a fifth of its time.
+gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture

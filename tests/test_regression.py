@@ -42,7 +42,8 @@ SIGMAS = 6.0
 """Of a normal distribution whose width eight seeds tell: an honest block is beyond once in about 5000."""
 
 
-pytestmark = pytest.mark.usefixtures("optimized")  # the references are of programs as users have them
+AS_USERS_HAVE_THEM = pytest.mark.usefixtures("optimized")
+"""Of programs: the others are compiled in half the time, and keep to the same curves."""
 
 
 def golden_config(optimizer: str, seed: int = 0) -> RunConfig:
@@ -101,6 +102,11 @@ def follows_golden(optimizer: str, folder: Path, seed: int = 0) -> None:
 def test_tier_a_golden_curve(tmp_path, optimizer):
     """Double precision: every column of every epoch, to 1e-8."""
     follows_golden(optimizer, tmp_path)
+
+
+@AS_USERS_HAVE_THEM
+def test_tier_a_of_optimised_programs(tmp_path):
+    follows_golden("dgd", tmp_path)
 
 
 def test_tier_a_notices_another_seed(tmp_path):
@@ -173,6 +179,7 @@ def test_tier_d_notices_a_wrong_damping_rule(tmp_path, monkeypatch):
         stays_in_band("kfac", tmp_path)
 
 
+@AS_USERS_HAVE_THEM
 @pytest.mark.parametrize(("particles", "v0"), [(2, 10.0), (3, 0.0)])
 def test_tier_c_energy_of_a_short_run(tmp_path, particles, v0):
     """Within 5 sigma of the exact energy plus 2 % for a short optimisation, and never 5 sigma below it."""

@@ -92,7 +92,7 @@ def wait_for_rows(process: subprocess.Popen[bytes], table: Path, rows: int) -> N
 
 def test_killed_runs_end_as_if_nothing_had_happened(tmp_path):
     """kill -9 once while pretraining and once while training, then compare with the uninterrupted run."""
-    epochs, pretrain = 4000, 3000
+    epochs, pretrain = 2000, 1500
     out = tmp_path / "killed"
     run = RunDirectory(out)
     for watched, rows in ((run.pretraining, 20), (run.curve, 20)):

@@ -95,6 +95,7 @@ def walks(log_density, chain, count, seed):
     return chain, lengths
 
 
+@pytest.mark.usefixtures("optimized")  # it computes for longer than it compiles
 @pytest.mark.parametrize("stretch", [3.0, 6.0])
 def test_walks_find_the_length_that_leaves_a_tenth(stretch):
     """From too long and from too short; the correlation is then measured by walks of a fixed number of sweeps."""

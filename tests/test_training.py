@@ -103,6 +103,7 @@ def test_metrics_describe_the_walkers(x64):
     assert int(following.epoch) == 1
 
 
+@pytest.mark.usefixtures("optimized")  # it computes for longer than it compiles
 def test_pretraining_finds_the_oscillator():
     """After the fit the orbitals are close to the first two oscillator functions, and so is the energy to A^2/2."""
     wavefunction = slater_wavefunction(2, hidden=16)
@@ -115,7 +116,7 @@ def test_pretraining_finds_the_oscillator():
     system = System(jnp.float32(0.0), jnp.float32(0.5))
     state, metrics = chunk(state, jnp.uint32(0), system, jnp.int32(400))
     assert metrics["loss"][-1] < 0.01 < metrics["loss"][0]
-    again = training_epoch(wavefunction, optimizer, 50, 256)(state, jax.random.key(5), system)[1]
+    again = jax.jit(training_epoch(wavefunction, optimizer, 50, 256))(state, jax.random.key(5), system)[1]
     assert abs(again["energy"] - 2.0) < 0.1
 
 
