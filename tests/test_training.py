@@ -170,7 +170,7 @@ def test_dependent_orbitals_show_in_what_rounding_adds():
     def precise(params, x, couplings):
         return walker_energies(double, params, x, couplings, walkers)
 
-    found = []
+    found, typical = [], []
     for distance in (1.0, 1e-2, 1e-4):
         here = apart(distance), x, couplings
         energies = np.asarray(jax.jit(lambda *at: walker_energies(single, *at, walkers))(*here))
@@ -178,7 +178,11 @@ def test_dependent_orbitals_show_in_what_rounding_adds():
         with jax.enable_x64(True):
             there = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), here)
             added = energies - np.asarray(precise(*there))
+        typical.append(np.median(np.abs(added)))
         assert found[-1] == pytest.approx(float(np.hypot(added.mean(), added.std() / np.sqrt(walkers))), rel=1e-6)
+    # A mean is that of its worst walker, which is another one with every way to compile.
     assert found[0] < 1e-4
-    assert found[1] > 30 * found[0]
-    assert found[2] > 30 * found[1]
+    assert found[2] > 1000 * found[0]
+    assert typical[0] < 3e-6
+    assert typical[1] > 2 * typical[0]
+    assert typical[2] > 30 * typical[1]
