@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = (3, 4)
 # Between them they sum over walkers in every place there is: energies, scores, factors, both metrics, both models,
 # paired changes, the walkers' own matrix.
-OPTIMIZERS = {"adam": (2, 4), "qn-mr-kfac": (4,), "proximal-dgd": (4,), "spring": (4,)}
+OPTIMIZERS = {"adam": (2, 4), "qn-mr-kfac": (4,), "dgd": (4,), "proximal-dgd": (4,), "spring": (4,)}
 
 
 def tiny(optimizer: str, **sizes: Any) -> RunConfig:

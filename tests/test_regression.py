@@ -43,7 +43,7 @@ SIGMAS = 6.0
 
 
 AS_USERS_HAVE_THEM = pytest.mark.usefixtures("optimized")
-"""Of programs: the others are compiled in half the time, and keep to the same curves."""
+"""Of programs, as those of the references are: the others compile in half the time, and keep to the same curves."""
 
 
 def golden_config(optimizer: str, seed: int = 0) -> RunConfig:
