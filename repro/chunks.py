@@ -89,6 +89,7 @@ def sum_walkers(function: Callable[..., Any], chunk: int, *arguments: Array, axi
     if chunk == arguments[0].shape[axis]:
         return function(*arguments)
     parts = tuple(_split(argument, chunk, axis) for argument in arguments)
+    function = jax.jit(function, inline=True)  # traced once, for its shapes and for the loop
     shapes = jax.eval_shape(function, *(part[0] for part in parts))
     start = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 

@@ -223,6 +223,8 @@ def first_accepted(
         The damping and the number of the last attempt, and that attempt, accepted or not.
     """
 
+    attempt = jax.jit(attempt, inline=True)  # traced once, for its shapes and for the loop
+
     def another(carry: tuple[Array, Array, Attempt]) -> tuple[Array, Array, Attempt]:
         damping, made, _ = carry
         damping = jnp.where(made > 1, CHANGE * damping, damping)

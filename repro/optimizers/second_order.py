@@ -227,13 +227,15 @@ def second_order(
         def best_of(candidates: Array, count: Array) -> _Step:
             """The step of least predicted energy among the first candidates for gamma; NaN counts as infinite."""
 
+            candidate = jax.jit(step_of, inline=True)  # traced once, for its shapes and for the loop
+
             def better(n: Array, best: _Step) -> _Step:
-                step = step_of(candidates[n])
+                step = candidate(candidates[n])
                 least, value = (jnp.where(jnp.isnan(one.value), jnp.inf, one.value) for one in (best, step))
                 chosen = (n == 0) | (value < least)
                 return jax.tree.map(lambda old, new: jnp.where(chosen, new, old), best, step)
 
-            shapes = jax.eval_shape(step_of, candidates[0])
+            shapes = jax.eval_shape(candidate, candidates[0])
             nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
             return jax.lax.fori_loop(0, count, better, nothing)
 
