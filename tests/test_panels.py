@@ -101,6 +101,14 @@ def test_the_runs_of_a_figure():
     assert {config.sampling.walkers for config in panels.wanted_configs("F06", "paper")} == {4096}
 
 
+def test_seeds_that_lack_a_case_are_not_counted(capsys):
+    whole = [run([EXACT], "dgd", 0, system) for system in CASES]
+    cut = [run([EXACT], "dgd", 1, system) for system in CASES[1:]]
+    assert panels.whole_grids([*cut, *whole]) == whole
+    assert capsys.readouterr().out == "DGD, seed 1: 24 of 25 cases; not counted\n"
+    assert panels.whole_grids([]) == []
+
+
 def test_how_runs_ended_is_told(capsys):
     good, bad = run([EXACT] * 100), run([EXACT * 1.5] * 100, "kfac", status="diverged")
     table = panels.how_they_ended([good, bad])
