@@ -222,7 +222,6 @@ def first_accepted(
     Returns:
         The damping and the number of the last attempt, and that attempt, accepted or not.
     """
-
     attempt = jax.jit(attempt, inline=True)  # traced once, for its shapes and for the loop
 
     def another(carry: tuple[Array, Array, Attempt]) -> tuple[Array, Array, Attempt]:

@@ -226,7 +226,6 @@ def second_order(
 
         def best_of(candidates: Array, count: Array) -> _Step:
             """The step of least predicted energy among the first candidates for gamma; NaN counts as infinite."""
-
             candidate = jax.jit(step_of, inline=True)  # traced once, for its shapes and for the loop
 
             def better(n: Array, best: _Step) -> _Step:

@@ -15,3 +15,5 @@ CASES = tuple(SystemConfig(particles, v0) for particles, v0 in product(PARTICLES
 """The 25 cases."""
 PAPER_CASES = (SystemConfig(2, -10.0), SystemConfig(3, 20.0))
 """Those that were run at the study's own size, too."""
+SEEDS = (0, 1, 2)
+"""Of the comparison with optimisers beyond the study."""

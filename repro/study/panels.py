@@ -81,6 +81,20 @@ def runs_at_hand(configs: Sequence[RunConfig], source: RunSource) -> list[Run]:
     return runs
 
 
+def whole_grids(runs: Sequence[Run]) -> list[Run]:
+    """The runs of those optimisers and seeds that have every case; how many others there are is printed.
+
+    Were a seed counted that has some of the cases, those would count more than others.
+    """
+    there: dict[tuple[str, int], set[SystemConfig]] = {}
+    for run in runs:
+        there.setdefault((run.config.optimizer.name, run.config.seed), set()).add(run.config.system)
+    for (name, seed), systems in there.items():
+        if not systems.issuperset(CASES):
+            print(f"{LOOKS[name].label}, seed {seed}: {len(systems)} of {len(CASES)} cases; not counted")
+    return [run for run in runs if there[run.config.optimizer.name, run.config.seed].issuperset(CASES)]
+
+
 def large_configs(configs: Sequence[RunConfig]) -> list[RunConfig]:
     """The runs of seed 0 among these, at the study's own size."""
     return [study_run(config.optimizer.name, config.system, 0, "paper") for config in configs if config.seed == 0]

@@ -152,7 +152,6 @@ def chunk_of_epochs(epoch: Epoch, stream: int, capacity: int) -> Chunk:
     length, by the clock or by a crash, every epoch is computed by the same machine code and gives the same bits. (A
     ``lax.scan`` of another length is another program.) Rows of the metrics beyond the number asked for are NaN.
     """
-
     epoch = jax.jit(epoch, inline=True)  # traced once, for its shapes and for the loop
 
     def chunk(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
