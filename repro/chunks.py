@@ -12,6 +12,7 @@ from jax import Array
 
 from repro.config import RunConfig
 from repro.errors import InputError
+from repro.tracing import traced_once
 
 WIDEST_JET = 2**18
 """Numbers in the widest array that a chunk of walkers is differentiated with: few enough for a processor's cache, which
@@ -89,9 +90,8 @@ def sum_walkers(function: Callable[..., Any], chunk: int, *arguments: Array, axi
     if chunk == arguments[0].shape[axis]:
         return function(*arguments)
     parts = tuple(_split(argument, chunk, axis) for argument in arguments)
-    function = jax.jit(function, inline=True)  # traced once, for its shapes and for the loop
-    shapes = jax.eval_shape(function, *(part[0] for part in parts))
-    start = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    function, shapes = traced_once(function, *(part[0] for part in parts))
+    start = jax.tree.map(jnp.zeros_like, shapes)
 
     def add(total: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, function(*part)), None

@@ -21,8 +21,8 @@ from repro.study.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "config", "chunks", "sums", "parallel", "physics", "ansatz", "sampling", "curvature", "solvers"),
-    *("optimizers", "training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
+    *("errors", "config", "tracing", "chunks", "sums", "parallel", "physics", "ansatz", "sampling", "curvature"),
+    *("solvers", "optimizers", "training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
 CORE = ("physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training")
 CORE_IMPORTS = {"jax", "haiku", "optax", "numpy", "repro"}

@@ -200,26 +200,25 @@ def test_a_step_that_fails_throughout_is_not_made():
     assert float(following.report["lambda"]) == pytest.approx(raised, rel=1e-12)
 
 
-ELSEWHERE = {
-    "limit": {},  # long steps, above
+BY_THEIR_EFFECT = {
     "rejection": EXACT | {"acceptable": never},
     "basis": {"ITERATIONS": 3},  # what is solved exactly does not depend on the preconditioner
 }
-"""The others, each with what makes it act."""
+"""Others, each with what makes it act; the limit has tests of its own."""
 
 
 def test_every_part_is_tested():
-    assert {*IN_DENSE_ALGEBRA, *ELSEWHERE} == set(PROXIMAL_PARTS)
+    assert {*IN_DENSE_ALGEBRA, *BY_THEIR_EFFECT, "limit"} == set(PROXIMAL_PARTS)
 
 
-@pytest.mark.parametrize("part", ["rejection", "basis"])
+@pytest.mark.parametrize("part", BY_THEIR_EFFECT)
 def test_a_part_has_an_effect(part):
     """Left out, the first, second or third update is another one."""
 
     def updates(without):
         state, steps = None, []
         for _ in range(3):
-            update, state = step(state, without, **ELSEWHERE[part])
+            update, state = step(state, without, **BY_THEIR_EFFECT[part])
             steps.append(flat(update))
         return np.concatenate(steps)
 

@@ -40,6 +40,7 @@ from repro.optimizers.paired import End, PairedChange, paired_change
 from repro.parallel import mean
 from repro.physics.local_energy import clip_local_energies
 from repro.solvers.minres import minres
+from repro.tracing import traced_once
 
 MOMENTUM = 0.99
 """zeta: x0 = zeta delta_prev."""
@@ -222,17 +223,15 @@ def first_accepted(
     Returns:
         The damping and the number of the last attempt, and that attempt, accepted or not.
     """
-    attempt = jax.jit(attempt, inline=True)  # traced once, for its shapes and for the loop
+    # Nothing tried is a rejected attempt: what is in the loop is compiled once.
+    attempt, shapes = traced_once(attempt, damping, start)
+    begin = (damping, jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, shapes))
 
     def another(carry: tuple[Array, Array, Attempt]) -> tuple[Array, Array, Attempt]:
         damping, made, _ = carry
         damping = jnp.where(made > 1, CHANGE * damping, damping)
         return damping, made + 1, attempt(damping, jnp.where(made > 0, 0.0, start))
 
-    # Nothing tried is a rejected attempt: what is in the loop is compiled once.
-    shapes = jax.eval_shape(attempt, damping, start)
-    nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    begin = (damping, jnp.zeros((), jnp.int32), nothing)
     return jax.lax.while_loop(lambda carry: ~carry[2].accepted & (carry[1] < ATTEMPTS), another, begin)
 
 

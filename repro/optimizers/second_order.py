@@ -40,6 +40,7 @@ from repro.optimizers.scaling import plane_minimum
 from repro.parallel import mean
 from repro.physics.local_energy import clip_local_energies
 from repro.solvers.minres import minres
+from repro.tracing import traced_once
 
 ASSEMBLED_WEIGHTS = 512
 """The most weights of a layer whose block is assembled for MINRES. Its matrix is then smaller than the derivatives that
@@ -226,7 +227,7 @@ def second_order(
 
         def best_of(candidates: Array, count: Array) -> _Step:
             """The step of least predicted energy among the first candidates for gamma; NaN counts as infinite."""
-            candidate = jax.jit(step_of, inline=True)  # traced once, for its shapes and for the loop
+            candidate, shapes = traced_once(step_of, candidates[0])
 
             def better(n: Array, best: _Step) -> _Step:
                 step = candidate(candidates[n])
@@ -234,9 +235,7 @@ def second_order(
                 chosen = (n == 0) | (value < least)
                 return jax.tree.map(lambda old, new: jnp.where(chosen, new, old), best, step)
 
-            shapes = jax.eval_shape(candidate, candidates[0])
-            nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-            return jax.lax.fori_loop(0, count, better, nothing)
+            return jax.lax.fori_loop(0, count, better, jax.tree.map(jnp.zeros_like, shapes))
 
         if config.factors is None:
             step = step_of(zero)

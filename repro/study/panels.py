@@ -89,10 +89,10 @@ def whole_grids(runs: Sequence[Run]) -> list[Run]:
     there: dict[tuple[str, int], set[SystemConfig]] = {}
     for run in runs:
         there.setdefault((run.config.optimizer.name, run.config.seed), set()).add(run.config.system)
-    for (name, seed), systems in there.items():
-        if not systems.issuperset(CASES):
-            print(f"{LOOKS[name].label}, seed {seed}: {len(systems)} of {len(CASES)} cases; not counted")
-    return [run for run in runs if there[run.config.optimizer.name, run.config.seed].issuperset(CASES)]
+    cut = {key: len(systems) for key, systems in there.items() if not systems.issuperset(CASES)}
+    for (name, seed), count in cut.items():
+        print(f"{LOOKS[name].label}, seed {seed}: {count} of {len(CASES)} cases; not counted")
+    return [run for run in runs if (run.config.optimizer.name, run.config.seed) not in cut]
 
 
 def large_configs(configs: Sequence[RunConfig]) -> list[RunConfig]:

@@ -20,6 +20,7 @@ from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies, local_energy
 from repro.physics.oscillator import oscillator_orbitals
 from repro.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
+from repro.tracing import traced_once
 from repro.training.curve import SWEEPS
 from repro.training.state import Metrics, TrainState, stream_key
 
@@ -152,17 +153,16 @@ def chunk_of_epochs(epoch: Epoch, stream: int, capacity: int) -> Chunk:
     length, by the clock or by a crash, every epoch is computed by the same machine code and gives the same bits. (A
     ``lax.scan`` of another length is another program.) Rows of the metrics beyond the number asked for are NaN.
     """
-    epoch = jax.jit(epoch, inline=True)  # traced once, for its shapes and for the loop
 
     def chunk(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
         root = stream_key(seed, stream)
+        traced, (_, shapes) = traced_once(epoch, state, root, system)
 
         def body(row: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             current, rows = carry
-            following, metrics = epoch(current, jax.random.fold_in(root, current.epoch), system)
+            following, metrics = traced(current, jax.random.fold_in(root, current.epoch), system)
             return following, {name: rows[name].at[row].set(metrics[name]) for name in rows}
 
-        shapes = jax.eval_shape(epoch, state, root, system)[1]
         empty = {name: jnp.full((capacity, *shape.shape), jnp.nan, shape.dtype) for name, shape in shapes.items()}
         return jax.lax.fori_loop(0, count, body, (state, empty))
 
