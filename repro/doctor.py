@@ -75,8 +75,8 @@ def examine(place: Path) -> list[Finding]:
         report(
             "determinism",
             flags or "XLA_FLAGS not set",
-            DETERMINISTIC_GPU in flags,
-            f"set XLA_FLAGS={DETERMINISTIC_GPU} for runs that repeat bit for bit",
+            all(flag in flags for flag in DETERMINISTIC_GPU),
+            f'set XLA_FLAGS="{" ".join(DETERMINISTIC_GPU)}" for runs that repeat bit for bit',
         )
     else:
         report("determinism", "same machine, versions and threads: bit for bit")

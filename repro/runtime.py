@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-DETERMINISTIC_GPU = "--xla_gpu_exclude_nondeterministic_ops=true"
+DETERMINISTIC_GPU = ("--xla_gpu_exclude_nondeterministic_ops=true", "--xla_gpu_autotune_level=0")
+"""No operations whose order of sums varies, and no kernels chosen by how fast they were a moment ago."""
 IDLE_LAPACK = ("OPENBLAS_THREAD_TIMEOUT", "12")
 """For how many cycles, as a power of two, threads of JAX's linear algebra wait for more work before they sleep.
 
@@ -29,8 +30,9 @@ def configure_jax(device: str | None = None) -> None:
         device: "cpu" keeps JAX from looking for other devices; "gpu" or None let it.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if device != "cpu" and "xla_gpu_exclude_nondeterministic_ops" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_GPU}".strip()
+    if device != "cpu":
+        missing = (flag for flag in DETERMINISTIC_GPU if flag.split("=")[0] not in flags)
+        os.environ["XLA_FLAGS"] = " ".join([flags, *missing]).strip()
     os.environ.setdefault(*IDLE_LAPACK)
     import jax
 

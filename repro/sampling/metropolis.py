@@ -29,6 +29,9 @@ TARGET_ACCEPTANCE = 0.5
 LEAST_ACCEPTANCE = 0.05
 WIDTH_BOUNDS = (0.01, 10.0)
 DRAWN_SWEEPS = 50
+UNROLLING = 40
+"""On a GPU, where beginning a sweep's small kernels takes as long as running them, 40 / A^2 sweeps are written out in a
+row; with more particles kernels are larger, and the compiler has more to do."""
 
 # Where the number of sweeps is found by the chains themselves:
 LEFT_CORRELATION = 0.1
@@ -112,7 +115,12 @@ def left_correlation(before: tuple[Array, Array], after: tuple[Array, Array]) ->
     return jnp.max(mean(a * b) / jnp.sqrt(mean(a**2) * mean(b**2)))
 
 
-def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps) -> tuple[Chain, Array]:
+def unrolled_sweeps(particles: int, platform: str) -> int:
+    """How many sweeps in a row a program for ``particles`` particles is to have written out."""
+    return largest_divisor(DRAWN_SWEEPS, max(1, UNROLLING // particles**2)) if platform == "gpu" else 1
+
+
+def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps, unroll: int = 1) -> tuple[Chain, Array]:
     """Propagates the chains by a number of sweeps.
 
     Equivalent to the loop
@@ -130,6 +138,7 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps) -> t
         chain: where to start.
         key: PRNG key of this walk; sweep s uses ``fold_in(key, s)``.
         sweeps: how many, at least 1; "auto" for as many as the chains' earlier walks have shown to be needed.
+        unroll: how many of them are written out in a row, which changes nothing but the time.
 
     Returns:
         The chains after the walk and the acceptance, averaged over walkers and sweeps.
@@ -161,7 +170,7 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps) -> t
 
         def stretch(index: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
             indices = STRIDE * index + jnp.arange(STRIDE)
-            state, acceptance = jax.lax.scan(sweep, carry[0], jax.vmap(noise)(indices))
+            state, acceptance = jax.lax.scan(sweep, carry[0], jax.vmap(noise)(indices), unroll=unroll)
             return state, carry[1] + jnp.sum(acceptance)
 
         (walkers, log_p, width), accepted = jax.lax.fori_loop(
@@ -172,6 +181,6 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps) -> t
     # Random numbers of many sweeps at once: a sweep's own are too few to keep two cores busy.
     batches = jnp.arange(sweeps).reshape(-1, largest_divisor(sweeps, DRAWN_SWEEPS))
     (walkers, _, width), acceptance = jax.lax.scan(
-        lambda state, indices: jax.lax.scan(sweep, state, jax.vmap(noise)(indices)), start, batches
+        lambda state, indices: jax.lax.scan(sweep, state, jax.vmap(noise)(indices), unroll=unroll), start, batches
     )
     return Chain(walkers, width), jnp.mean(acceptance)

@@ -154,9 +154,12 @@ def _start(batch: Sequence[Job], jobs: Sequence[Job], cores: tuple[int, ...], de
         pretrained = str(donor) if donor else None
         orders.append({"config": job.config.to_dict(), "out": str(job.path), "pretrained": pretrained})
     document = {"runs": orders, "device": device, "cores": cores}
+    # By default a process takes most of a GPU's memory for itself.
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     with batch[0].log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "repro.study.sweep", json.dumps(document)],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -69,7 +69,7 @@ def _found_sweeps(chain: Chain, sweeps: Sweeps) -> Metrics:
     return {SWEEPS: planned_sweeps(chain).astype(chain.width.dtype)} if sweeps == AUTO else {}
 
 
-def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker_chunk: int) -> Epoch:
+def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker_chunk: int, unroll: int = 1) -> Epoch:
     """Walk, energy, gradient, update; then, where the optimiser wants its step judged, a further walk and energy.
 
     The metrics describe the parameters before the update: energy, its error and variance over the walkers
@@ -80,7 +80,7 @@ def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
         params = state.params
-        chain, acceptance = walk(density(psi, params), state.chain, key, sweeps)
+        chain, acceptance = walk(density(psi, params), state.chain, key, sweeps, unroll)
         energies = walker_energies(psi, params, chain.walkers, system, walker_chunk)
         clipped = clip_local_energies(energies)
         grads = energy_gradient(psi, params, chain.walkers, clipped, walker_chunk)
@@ -107,7 +107,7 @@ def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker
             def judged(opt_state: Any, chain: Chain) -> tuple[Any, Chain, Array]:
                 # The first walk used fold_in(key, 0 ... sweeps - 1).
                 further_key = jax.random.fold_in(key, most_sweeps(sweeps))
-                further, _ = walk(density(psi, new_params), chain, further_key, sweeps)
+                further, _ = walk(density(psi, new_params), chain, further_key, sweeps, unroll)
                 new_energies = walker_energies(psi, new_params, further.walkers, system, walker_chunk)
                 opt_state, ratio = trial.judge(opt_state, energies, new_energies)
                 return opt_state, further, ratio
@@ -121,7 +121,9 @@ def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker
     return epoch
 
 
-def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: Sweeps) -> Epoch:
+def pretraining_epoch(
+    wavefunction: Wavefunction, optimizer: optax.GradientTransformation, sweeps: Sweeps, unroll: int = 1
+) -> Epoch:
     """Walk on the network's own |psi|^2, then one step on the distance to the oscillator's orbitals.
 
     The loss is the mean over walkers of sum_{d,i,j} (M^d_ij - phi_j(x_i))^2, with M the orbital matrices, envelope
@@ -135,7 +137,7 @@ def pretraining_epoch(wavefunction: Wavefunction, optimizer: optax.GradientTrans
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
         del system  # the oscillator's orbitals know nothing of the interaction
-        chain, acceptance = walk(density(wavefunction, state.params), state.chain, key, sweeps)
+        chain, acceptance = walk(density(wavefunction, state.params), state.chain, key, sweeps, unroll)
         value, grads = total(jax.value_and_grad(loss)(state.params, chain.walkers))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {"loss": value, "acceptance": acceptance, "proposal_width": chain.width}

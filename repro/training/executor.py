@@ -17,7 +17,7 @@ from repro.errors import InputError
 from repro.parallel import WALKERS, first_of_own, gathered
 from repro.physics.hamiltonian import System
 from repro.training.epoch import Chunk
-from repro.training.state import PHASES, Metrics, TrainState
+from repro.training.state import PHASES, PRETRAINING, Metrics, TrainState
 
 LEAST_WALKERS = 128
 """The fewest walkers on a device: with fewer, devices wait for each other most of the time."""
@@ -164,6 +164,11 @@ class _Request(NamedTuple):
     def progress(self) -> tuple[int, int]:
         return PHASES.index(self.phase), int(self.state.epoch)
 
+    @property
+    def start(self) -> tuple[int, bytes]:
+        """What tells members with different pretraining apart; walkers part as soon as parameters do."""
+        return int(self.seed), np.asarray(self.state.chain.walkers).tobytes()
+
 
 class Batch:
     """Several runs in one program; each of them is a thread that believes itself alone.
@@ -171,6 +176,8 @@ class Batch:
     A chunk that a member asks for waits until all members have asked for one. Those that are furthest behind are then
     computed together, all others wait for them to catch up. A member that has ended leaves its place to a copy of
     another one, so that nothing is compiled again.
+
+    Pretraining knows nothing of the couplings: members of one seed do it once, together.
     """
 
     devices = 1
@@ -179,7 +186,7 @@ class Batch:
         self.members = members
         self._condition = threading.Condition()
         self._active = members
-        self._programs: dict[str, Chunk] = {}
+        self._programs: dict[tuple[str, int], Chunk] = {}
         self._requests: dict[int, _Request] = {}
         self._answers: dict[int, tuple[TrainState, Metrics]] = {}
         self._stopped: BaseException | None = None
@@ -226,19 +233,27 @@ class Batch:
     def _compute(self) -> None:
         behind = min(request.progress for request in self._requests.values())
         chosen = {member: request for member, request in self._requests.items() if request.progress == behind}
-        requests = list(chosen.values())
-        first = requests[0]
-        padded = requests + [first] * (self.members - len(requests))
+        first = next(iter(chosen.values()))
+        if first.phase == PRETRAINING:
+            alike = {member: request.start for member, request in chosen.items()}
+            computed = {alike[member]: request for member, request in chosen.items()}
+            order = {start: index for index, start in enumerate(computed)}
+            places = {member: order[start] for member, start in alike.items()}
+            padded = list(computed.values())
+        else:
+            places = {member: index for index, member in enumerate(chosen)}
+            padded = [*chosen.values()] + [first] * (self.members - len(chosen))
         axes = _axes(first.state)
         state = _by_leaf(lambda *parts: np.stack(parts), axes, *(request.state for request in padded))
         seeds = jnp.stack([request.seed for request in padded])
         systems = jax.tree.map(lambda *parts: jnp.stack(parts), *(request.system for request in padded))
-        count = jnp.asarray(min(request.wanted for request in requests), jnp.int32)
-        if first.phase not in self._programs:
+        count = jnp.asarray(min(request.wanted for request in chosen.values()), jnp.int32)
+        program = first.phase, len(padded)
+        if program not in self._programs:
             mapped = jax.jit(mapped_chunk(first.chunk, first.state))
-            self._programs[first.phase] = mapped.lower(state, seeds, systems, count).compile()  # type: ignore[assignment]
-        following, metrics = jax.device_get(self._programs[first.phase](state, seeds, systems, count))
-        for index, member in enumerate(chosen):
+            self._programs[program] = mapped.lower(state, seeds, systems, count).compile()  # type: ignore[assignment]
+        following, metrics = jax.device_get(self._programs[program](state, seeds, systems, count))
+        for member, index in places.items():
             own = _by_leaf(lambda part, i=index: part[i], axes, following)  # type: ignore[misc]
             self._answers[member] = own, {name: values[index] for name, values in metrics.items()}
             del self._requests[member]

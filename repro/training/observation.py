@@ -129,7 +129,7 @@ def _batch(model: Model, histogram: Histogram) -> Callable[..., tuple[Chain, dic
     weights = jnp.full(nodes.shape, nodes[1] - nodes[0])
 
     def batch(params: Any, chain: Chain, key: jax.Array) -> tuple[Chain, dict[str, jax.Array]]:
-        chain, _ = walk(density(psi, params), chain, key, sweeps)
+        chain, _ = walk(density(psi, params), chain, key, sweeps, model.unroll)
         x = chain.walkers
         ratio = map_walkers(lambda y: psi.laplacian_ratio(params, y), x, model.walker_chunk)
         parts = energy_parts(ratio, x, model.system)
@@ -186,7 +186,7 @@ def observe(
     config, chosen = run.read_config(), environment.select_device(device)
     histogram = Histogram(bins, extent_for(config.system.particles) if extent is None else extent)
     with numerics(config.dtype, chosen):
-        model, _, state, _ = load_state(config, run, None)
+        model, _, state, _ = load_state(config, run, None, chosen.platform)
         root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.chain
         # Compiled beforehand, so that the time left is estimated from batches alone.
         batch = jax.jit(_batch(model, histogram)).lower(state.params, chain, root).compile()

@@ -24,7 +24,7 @@ from repro.errors import DivergedError, InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
-from repro.sampling.metropolis import initial_chain, walk
+from repro.sampling.metropolis import initial_chain, unrolled_sweeps, walk
 from repro.training import environment
 from repro.training.checkpoint import Header, load_checkpoint, save_checkpoint
 from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
@@ -87,6 +87,7 @@ class Model:
 
     config: RunConfig
     walker_chunk: int
+    unroll: int
     wavefunction: Wavefunction
     phases: tuple[Phase, Phase]
 
@@ -125,17 +126,25 @@ def _wavefunction(config: RunConfig, dtype: str) -> Wavefunction:
     return slater_wavefunction(config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, dtype)
 
 
-def build_model(config: RunConfig, walker_chunk: int) -> Model:
-    """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet."""
+def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> Model:
+    """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet.
+
+    Args:
+        config: the run.
+        walker_chunk: walkers differentiated at once.
+        platform: of the device that it is for, "cpu" or "gpu"; on the other one the same numbers take longer.
+    """
+    unroll = unrolled_sweeps(config.system.particles, platform)
     sweeps, wavefunction = config.sampling.sweeps, _wavefunction(config, config.dtype)
     before, during = (with_sweeps(columns, sweeps) for columns in (PRETRAINING_COLUMNS, CURVE_COLUMNS))
     fit = from_optax(optax.adam(config.pretraining.learning_rate))
     optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
-    first = pretraining_epoch(wavefunction, fit, sweeps)
-    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk)
+    first = pretraining_epoch(wavefunction, fit, sweeps, unroll)
+    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk, unroll)
     return Model(
         config,
         walker_chunk,
+        unroll,
         wavefunction,
         (
             Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, before),
@@ -227,7 +236,7 @@ def _run_phase(
 def _evaluation_epoch(model: Model) -> Epoch:
     def epoch(state: TrainState, key: jax.Array, system: System) -> tuple[TrainState, Metrics]:
         chain, acceptance = walk(
-            density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps
+            density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps, model.unroll
         )
         energies = walker_energies(model.wavefunction, state.params, chain.walkers, system, model.walker_chunk)
         return state._replace(chain=chain, epoch=state.epoch + 1), {"energies": energies, "acceptance": acceptance}
@@ -272,7 +281,7 @@ class Restored(NamedTuple):
     revisions: tuple[str, ...]
 
 
-def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -> Restored:
+def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, platform: str) -> Restored:
     """Functions, phase and state of a run with a checkpoint.
 
     Raises:
@@ -284,7 +293,7 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None) -
         raise InputError(
             f"walker_chunk = {walker_chunk}: the run was begun with {header.walker_chunk}; leave --walker-chunk out"
         )
-    model = build_model(config, header.walker_chunk)
+    model = build_model(config, header.walker_chunk, platform)
     if header.content_hash != model.config.content_hash:
         raise InputError(f"{run.checkpoint}: belongs to configuration {header.content_hash}, not to this run's")
     phase = next((phase for phase in model.phases if phase.name == header.phase), None)
@@ -365,7 +374,7 @@ def train(
         raise InputError(f"checkpoint_seconds = {checkpoint_seconds}: must be finite and not negative")
     chosen = environment.select_device(device)
     executor = executor or executor_for(config.sampling.walkers, chosen)
-    chunk_size = resolve_walker_chunk(config, walker_chunk)
+    chunk_size = resolve_walker_chunk(config, walker_chunk, chosen.platform)
     donor = None if pretrained is None else _donor(config, Path(pretrained))
     revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
     run, exists = prepare(config, out, resume, overwrite)
@@ -378,7 +387,7 @@ def train(
             return Outcome(run, result)
         files = {PRETRAINING: run.pretraining, TRAINING: run.curve}
         if exists and run.checkpoint.exists():
-            model, current, state, earlier = load_state(config, run, walker_chunk)
+            model, current, state, earlier = load_state(config, run, walker_chunk, chosen.platform)
             tables = model.tables()
             known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
             for phase in model.phases[: model.phases.index(current) + 1]:
@@ -389,7 +398,7 @@ def train(
                     write_atomic(path, tables[phase.name].encode())
             reporter.note(f"{run.path}: going on after {current.name} epoch {int(state.epoch)}")
         else:
-            model = build_model(config, chunk_size)
+            model = build_model(config, chunk_size, chosen.platform)
             tables = model.tables()
             current, state, earlier = model.phases[0], jax.jit(model.initial_state)(), ()
             if donor is not None:
@@ -575,7 +584,7 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
     config = run.read_config()
     chosen = environment.select_device(device)
     with numerics(config.dtype, chosen):
-        model, phase, state, _ = load_state(config, run, None)
+        model, phase, state, _ = load_state(config, run, None, chosen.platform)
         executor = executor_for(config.sampling.walkers, chosen)
         try:
             estimate = _evaluated(model, state, reporter or Silent(), executor)

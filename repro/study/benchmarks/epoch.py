@@ -105,7 +105,7 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     model, phase, state, device = prepare(config)
     psi = model.wavefunction
     chosen = dense_dgd(psi) if optimizer == BASELINE else build_optimizer(config.optimizer, psi, model.walker_chunk)
-    epoch = training_epoch(psi, chosen, sweeps, model.walker_chunk)
+    epoch = training_epoch(psi, chosen, sweeps, model.walker_chunk, model.unroll)
     begin = time.perf_counter()
     chunk = chunk_of_epochs(epoch, phase.stream, epochs)
     executor = executor_for(walkers, device)

@@ -160,7 +160,7 @@ def measure(size: Size) -> list[dict[str, Any]]:
         key, (params, _, chain, _) = jax.random.key(0), state
 
         def sample(params: Any, chain: Any) -> Any:
-            return walk(density(psi, params), chain, key, size.sweeps)
+            return walk(density(psi, params), chain, key, size.sweeps, model.unroll)
 
         def energies_of(params: Any, x: Array) -> Array:
             return walker_energies(psi, params, x, system, chunk)

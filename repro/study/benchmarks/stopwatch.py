@@ -36,7 +36,7 @@ def prepare(config: RunConfig) -> Subject:
     """Builds a run's model on the first device; from then on this process compiles everything anew."""
     jax.config.update("jax_enable_compilation_cache", False)
     device = jax.devices()[0]
-    model = build_model(config, resolve_walker_chunk(config))
+    model = build_model(config, resolve_walker_chunk(config, platform=device.platform), device.platform)
     phase = next(phase for phase in model.phases if phase.name == TRAINING)
     with numerics(config.dtype, device):
         return Subject(model, phase, model.enter(phase, jax.jit(model.initial_state)()), device)
