@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,9 +23,9 @@ from repro.physics.hamiltonian import System
 from repro.study.profiles import configure
 from repro.study.sweep import DIVERGED, DONE, RUNNING, sweep
 from repro.training.epoch import chunk_of_epochs
-from repro.training.executor import Batch, mapped_chunk
+from repro.training.executor import Batch, in_threads, mapped_chunk
 from repro.training.reporting import Silent
-from repro.training.run import Member, build_model, train, train_together
+from repro.training.run import Member, build_model, train, train_member, train_together
 from repro.training.rundir import RunDirectory
 
 COUPLINGS = [(-10.0, 0), (5.0, 0), (-10.0, 7)]
@@ -125,6 +126,28 @@ def test_one_that_cannot_be_written_is_reported_and_the_others_end(tmp_path):
     assert outcome.result["status"] == another.result["status"] == "complete"
     assert isinstance(refused, InputError)
     assert "holds files that are not a run" in str(refused)
+
+
+def test_members_of_one_seed_are_pretrained_once(tmp_path):
+    """Pretraining knows nothing of the couplings; what follows does."""
+    computed = []
+
+    class Counting(Batch):
+        def _compute(self):
+            before = set(self._programs)
+            super()._compute()
+            computed.extend(set(self._programs) - before)
+
+    configs = [tiny(v0, seed, "adam") for v0, seed in COUPLINGS]
+    batch = Counting(3)
+    tasks = [partial(train_member, member, executor=batch) for member in members(tmp_path, configs)]
+    outcomes = in_threads(batch, tasks)
+    assert computed[:2] == [("pretraining", 2), ("training", 3)]
+    alone = train(configs[2], tmp_path / "alone")
+    for outcome in outcomes:
+        same = outcome.run.read_config().seed == 7
+        tables = [pd.read_csv(run.pretraining).drop(columns="seconds") for run in (outcome.run, alone.run)]
+        assert np.allclose(*(table.to_numpy() for table in tables), rtol=1e-8) is same
 
 
 def test_runs_at_different_places_wait_for_each_other(tmp_path):

@@ -125,6 +125,12 @@ def test_chosen_walker_chunk_divides_and_bounds(particles, walkers):
     assert walkers % chunk == 0
     assert chunk == 1 or chunk * (particles + 2) * particles * 64 <= 2**23
     assert resolve_walker_chunk(config, walkers) == walkers
+    assert resolve_walker_chunk(config, platform="gpu") >= chunk
+
+
+def test_a_gpu_differentiates_all_walkers_of_the_study_at_once():
+    config = configure(particles=6, v0=1.0, profile="paper")
+    assert resolve_walker_chunk(config, platform="gpu") == 4096 > resolve_walker_chunk(config)
 
 
 def test_walker_chunk_must_divide():

@@ -15,6 +15,7 @@ from repro.sampling.metropolis import (
     adapted_width,
     left_correlation,
     planned_sweeps,
+    unrolled_sweeps,
 )
 from repro.training.statistics import estimate_energy
 
@@ -62,7 +63,8 @@ def test_a_wrong_density_is_noticed():
     assert abs(estimate.energy - 1.0) > 5 * estimate.error
 
 
-def test_scan_equals_the_plain_loop(x64):
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_scan_equals_the_plain_loop(x64, unroll):
     def log_density(x):
         return -0.5 * jnp.sum(x**2, axis=1)
 
@@ -75,9 +77,14 @@ def test_scan_equals_the_plain_loop(x64):
         taken = jnp.log(jax.random.uniform(accept, (16,), x.dtype)) < log_density(y) - log_density(x)
         x = jnp.where(taken[:, None], y, x)
         width = adapted_width(width, taken.mean())
-    found, _ = walk(log_density, chain, key, 7)
+    found, _ = walk(log_density, chain, key, 7, unroll)
     np.testing.assert_allclose(found.walkers, x, rtol=1e-11)
     np.testing.assert_allclose(found.width, width, rtol=1e-12)
+
+
+def test_few_particles_have_their_sweeps_written_out_on_a_gpu_only():
+    assert [unrolled_sweeps(particles, "gpu") for particles in (1, 2, 3, 4, 5, 20)] == [25, 10, 2, 2, 1, 1]
+    assert unrolled_sweeps(2, "cpu") == 1
 
 
 def gaussian(stretch):

@@ -254,6 +254,24 @@ def test_the_draw_is_its_seed(made):
             verify.draw(runs, count, 0)
 
 
+@pytest.mark.parametrize(
+    ("made_by", "here", "seconds", "expected"),
+    [
+        ("cpu", "cpu", 1.0, True),
+        ("cpu", "gpu", 1.0, True),
+        ("gpu", "gpu", 1.0, True),
+        ("gpu", "cpu", 1.0, False),  # what took a GPU seconds may take a processor hours
+        ("cpu", "cpu", verify.AFFORDABLE_SECONDS, False),
+    ],
+)
+def test_what_can_be_audited_here(made, made_by, here, seconds, expected):
+    run = load_run(made.path)
+    result = run.result | {"device": run.result["device"] | {"platform": made_by}}
+    run = replace(run, result=result, curve=run.curve.assign(seconds=seconds))
+    assert verify.affordable(run, here) is expected
+    assert not verify.affordable(replace(run, result=result | {"status": "diverged"}), here)
+
+
 def test_a_verification_from_end_to_end(root, quick, monkeypatch):
     """Sound data are confirmed, with an audit that gives the same digits; a stored verdict that is wrong is not."""
     verify.write_verdicts(root, verify.judge_all(root))

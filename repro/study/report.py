@@ -86,7 +86,7 @@ def _provenance(root: Path) -> dict[str, Any]:
         raise InputError(f"{problems[0]}; see `repro verify`")
     places = (run.result["device"] for run in runs)
     devices = Counter(f"{place['kind']} ({place['processor']}), {place['threads']} threads" for place in places)
-    hours = sum(run.result["training_seconds"] for run in runs) / 3600.0
+    hours = sum(run.result["training_seconds"] / run.result.get("trained_together", 1) for run in runs) / 3600.0
     manifest = (root / MANIFEST).read_bytes()
     return {
         "runs": len(runs),

@@ -19,6 +19,7 @@ from repro.errors import DivergedError, InputError, ReproError
 from repro.study.claims import load_claims
 from repro.study.store import Run, RunSource, load_run
 from repro.study.verdicts import Verdict, judge
+from repro.training import environment
 from repro.training.files import write_atomic
 from repro.training.reporting import Reporter
 from repro.training.rundir import RunDirectory
@@ -100,6 +101,15 @@ def cost(run: Run) -> float:
         pretraining = pd.read_csv(io.BytesIO(directory.read_table(directory.pretraining)))
         seconds += float(pretraining["seconds"].sum())
     return seconds
+
+
+def affordable(run: Run, platform: str) -> bool:
+    """Whether a run that came to its end can be audited in a few minutes by a device of ``platform``, "cpu" or "gpu".
+
+    What a run took is known of the device that made it; a GPU takes no longer than a processor, but not the other way.
+    """
+    made_by = run.result["device"]["platform"]
+    return run.complete and made_by in ("cpu", platform) and cost(run) <= AFFORDABLE_SECONDS
 
 
 def draw(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
@@ -212,14 +222,15 @@ def verify(
     runs, broken = stored_runs(root)
     problems += broken
     tell(f"runs: {len(runs)} verified" + (f", {len(broken)} not" if broken else ""))
-    affordable = [run for run in runs if run.complete and cost(run) <= AFFORDABLE_SECONDS]
-    chosen = draw(affordable, count, seed)
+    platform = environment.select_device(None).platform
+    candidates = [run for run in runs if affordable(run, platform)]
+    chosen = draw(candidates, count, seed)
     stored = read_verdicts(root)
     tell("verdicts: making them again from the data (about a minute)")
     verdicts = judge_all(root)
     problems += unconfirmed(stored, verdicts)
     if count:
-        tell(f"audit: {count} of {len(affordable)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
+        tell(f"audit: {count} of {len(candidates)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
     comparisons = []
     for run in chosen:
         tell(f"audit: training {run.path.name} again for {AUDITED_EPOCHS} epochs")
