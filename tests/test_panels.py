@@ -109,6 +109,15 @@ def test_seeds_that_lack_a_case_are_not_counted(capsys):
     assert panels.whole_grids([]) == []
 
 
+def test_counts_depend_on_when_runs_end(capsys):
+    late = run([2.0 * EXACT] * 60 + [EXACT] * 40)
+    lost = run([EXACT] * 70, status="diverged")
+    panels.print_counts_by_length([late, lost], (50, 80, 100))
+    assert "converged 1 after 50, 1 after 80, 1 after 100 epochs, of 2 runs" in capsys.readouterr().out
+    panels.print_counts_by_length([late, lost], (70, 71))
+    assert "converged 2 after 70, 1 after 71 epochs, of 2 runs" in capsys.readouterr().out
+
+
 def test_how_runs_ended_is_told(capsys):
     good, bad = run([EXACT] * 100), run([EXACT * 1.5] * 100, "kfac", status="diverged")
     table = panels.how_they_ended([good, bad])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,17 @@ def kind(run: Run, exact: float) -> str:
     if excursion(run, exact) > OUTLIER:
         return "unstable"
     return "converged" if converged(run, exact) else "stuck"
+
+
+def stopped_at(run: Run, epochs: int) -> Run:
+    """The run as it would have ended after fewer epochs; one that diverged later had not by then."""
+    there = len(run.curve) >= epochs
+    return replace(
+        run,
+        config=replace(run.config, epochs=epochs),
+        curve=run.curve.head(epochs),
+        result=run.result | {"status": "complete" if there else "diverged"},
+    )
 
 
 def epochs_to(run: Run, exact: float, level: float = LEVEL) -> float:

@@ -26,6 +26,7 @@ from repro.study.convergence import (
     kind,
     seconds_column,
     seconds_to,
+    stopped_at,
     summary,
 )
 from repro.study.curves import log_binned
@@ -144,6 +145,14 @@ def print_counts(runs: Sequence[Run], cases: int = len(CASES)) -> None:
             f"{sum(converged(run, exact_of(run), level) for run in group)} at {100 * level:g} %" for level in LEVELS
         ]
         print(f"{LOOKS[name].label}: converged {', '.join(told)}, of {len(group)} runs at hand ({cases} cases)")
+
+
+def print_counts_by_length(runs: Sequence[Run], lengths: Sequence[int]) -> None:
+    """Prints how many runs would count as converged had all been told to end earlier; it may hang on that."""
+    told = [
+        f"{sum(converged(stopped_at(run, epochs), exact_of(run)) for run in runs)} after {epochs}" for epochs in lengths
+    ]
+    print(f"had they ended earlier: converged {', '.join(told)} epochs, of {len(runs)} runs")
 
 
 def print_verdicts(figure: str, source: RunSource) -> list[Verdict]:
