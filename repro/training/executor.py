@@ -170,6 +170,13 @@ class _Request(NamedTuple):
         return int(self.seed), np.asarray(self.state.chain.walkers).tobytes()
 
 
+def _stacked(requests: list[_Request]) -> tuple[TrainState, Array, System]:
+    """States, seeds and couplings with a leading axis of members."""
+    state = _by_leaf(lambda *parts: np.stack(parts), _axes(requests[0].state), *(request.state for request in requests))
+    seeds = jnp.stack([request.seed for request in requests])
+    return state, seeds, jax.tree.map(lambda *parts: jnp.stack(parts), *(request.system for request in requests))
+
+
 class Batch:
     """Several runs in one program; each of them is a thread that believes itself alone.
 
@@ -202,8 +209,14 @@ class Batch:
             self._condition.notify_all()
 
     def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
-        """A function that takes part in the common computation on behalf of the member that calls it."""
-        del state, seed, system
+        """A function that takes part in the common computation on behalf of the member that calls it.
+
+        The program is compiled here, so that no epoch counts that as its time; but for pretraining, when it is known
+        which members share it.
+        """
+        if phase != PRETRAINING:
+            with self._condition:
+                self._program([_Request(phase, chunk, state, seed, system, 0)] * self.members)
         member = threading.get_ident()
 
         def take_part(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
@@ -233,30 +246,33 @@ class Batch:
     def _compute(self) -> None:
         behind = min(request.progress for request in self._requests.values())
         chosen = {member: request for member, request in self._requests.items() if request.progress == behind}
-        first = next(iter(chosen.values()))
-        if first.phase == PRETRAINING:
-            alike = {member: request.start for member, request in chosen.items()}
-            computed = {alike[member]: request for member, request in chosen.items()}
-            order = {start: index for index, start in enumerate(computed)}
-            places = {member: order[start] for member, start in alike.items()}
-            padded = list(computed.values())
-        else:
-            places = {member: index for index, member in enumerate(chosen)}
-            padded = [*chosen.values()] + [first] * (self.members - len(chosen))
-        axes = _axes(first.state)
-        state = _by_leaf(lambda *parts: np.stack(parts), axes, *(request.state for request in padded))
-        seeds = jnp.stack([request.seed for request in padded])
-        systems = jax.tree.map(lambda *parts: jnp.stack(parts), *(request.system for request in padded))
+        places, computed = self._shared_out(chosen)
         count = jnp.asarray(min(request.wanted for request in chosen.values()), jnp.int32)
-        program = first.phase, len(padded)
-        if program not in self._programs:
-            mapped = jax.jit(mapped_chunk(first.chunk, first.state))
-            self._programs[program] = mapped.lower(state, seeds, systems, count).compile()  # type: ignore[assignment]
-        following, metrics = jax.device_get(self._programs[program](state, seeds, systems, count))
-        for member, index in places.items():
-            own = _by_leaf(lambda part, i=index: part[i], axes, following)  # type: ignore[misc]
-            self._answers[member] = own, {name: values[index] for name, values in metrics.items()}
+        following, metrics = jax.device_get(self._program(computed)(*_stacked(computed), count))
+        axes = _axes(computed[0].state)
+        for member, place in places.items():
+            own = _by_leaf(lambda part, i=place: part[i], axes, following)  # type: ignore[misc]
+            self._answers[member] = own, {name: values[place] for name, values in metrics.items()}
             del self._requests[member]
+
+    def _shared_out(self, chosen: dict[int, _Request]) -> tuple[dict[int, int], list[_Request]]:
+        """At which place each member finds its answer, and what is computed at all places."""
+        requests = list(chosen.values())
+        if requests[0].phase != PRETRAINING:
+            padded = requests + [requests[0]] * (self.members - len(requests))
+            return {member: place for place, member in enumerate(chosen)}, padded
+        starts = list(dict.fromkeys(request.start for request in requests))
+        places = {member: starts.index(request.start) for member, request in chosen.items()}
+        return places, list({request.start: request for request in requests}.values())
+
+    def _program(self, requests: list[_Request]) -> Chunk:
+        """What computes as many requests of their phase at once, compiled for the first that ask for it."""
+        first, size = requests[0], len(requests)
+        if (first.phase, size) not in self._programs:
+            mapped = jax.jit(mapped_chunk(first.chunk, first.state))
+            compiled = mapped.lower(*_stacked(requests), jnp.zeros((), jnp.int32)).compile()
+            self._programs[first.phase, size] = compiled  # type: ignore[assignment]
+        return self._programs[first.phase, size]
 
 
 def in_threads(batch: Batch, tasks: list[Callable[[], Any]]) -> list[Any]:
