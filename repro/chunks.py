@@ -18,7 +18,7 @@ WIDEST_JET = {"cpu": 2**18, "gpu": 2**26}
 """Numbers in the widest array that a chunk of walkers is differentiated with, by platform.
 
 Few enough for a processor's cache, which makes the local energy at A = 6 twice as fast as memory would; on a GPU, where
-a chunk is too little work below some 10^6 numbers, as many as leave room for a batch of runs.
+such a chunk is too little work, as many as leave room for a batch of runs.
 """
 
 

@@ -261,9 +261,11 @@ class Batch:
         if requests[0].phase != PRETRAINING:
             padded = requests + [requests[0]] * (self.members - len(requests))
             return {member: place for place, member in enumerate(chosen)}, padded
-        starts = list(dict.fromkeys(request.start for request in requests))
-        places = {member: starts.index(request.start) for member, request in chosen.items()}
-        return places, list({request.start: request for request in requests}.values())
+        places: dict[int, int] = {}
+        distinct: dict[tuple[int, bytes], tuple[int, _Request]] = {}
+        for member, request in chosen.items():
+            places[member], _ = distinct.setdefault(request.start, (len(distinct), request))
+        return places, [request for _, request in distinct.values()]
 
     def _program(self, requests: list[_Request]) -> Chunk:
         """What computes as many requests of their phase at once, compiled for the first that ask for it."""
