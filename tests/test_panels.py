@@ -116,6 +116,8 @@ def test_counts_depend_on_when_runs_end(capsys):
     assert "converged 1 after 50, 1 after 80, 1 after 100 epochs, of 2 runs" in capsys.readouterr().out
     panels.print_counts_by_length([late, lost], (70, 71))
     assert "converged 2 after 70, 1 after 71 epochs, of 2 runs" in capsys.readouterr().out
+    panels.print_counts_by_length([], ())
+    assert "no run is at hand" in capsys.readouterr().out
 
 
 def test_how_runs_ended_is_told(capsys):

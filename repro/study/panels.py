@@ -149,6 +149,9 @@ def print_counts(runs: Sequence[Run], cases: int = len(CASES)) -> None:
 
 def print_counts_by_length(runs: Sequence[Run], lengths: Sequence[int]) -> None:
     """Prints how many runs would count as converged had all been told to end earlier; it may hang on that."""
+    if not lengths:
+        print("no run is at hand that could have ended earlier")
+        return
     told = [
         f"{sum(converged(stopped_at(run, epochs), exact_of(run)) for run in runs)} after {epochs}" for epochs in lengths
     ]
