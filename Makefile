@@ -40,7 +40,8 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 	@echo "set-up: locked packages into $(VENV) (one to three minutes, once)"
 	@rm -f $(VENV)/.installed-*
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(LOCK).lock
+	@# Python compiles what it imports; compiling all there is takes as long as installing it.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/$(LOCK).lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
