@@ -102,8 +102,8 @@ def test_inverse_and_derivatives_of_determinants(x64, size):
     def by_numpy_log(t):
         return np.linalg.slogdet(np.moveaxis(np.asarray(matrix + t * direction), -1, 0))[1]
 
-    slope = jax.jvp(log, (0.0,), (1.0,))[1]
-    bend = jax.jvp(lambda t: jax.jvp(log, (t,), (1.0,))[1], (0.0,), (1.0,))[1]
+    along = jax.jit(lambda t: jax.jvp(log, (t,), (1.0,))[1])
+    slope, bend = jax.jvp(along, (0.0,), (1.0,))
     step = 1e-4
     left, middle, right = by_numpy_log(-step), by_numpy_log(0.0), by_numpy_log(step)
     np.testing.assert_allclose(slope, (right - left) / (2 * step), rtol=1e-5, atol=1e-5)
@@ -143,12 +143,14 @@ def test_laplacian_of_determinants_and_its_derivatives(x64, size, determinants):
         moved = [jnp.moveaxis(argument, (-1, -2), (0, -3)) for argument in arguments]
         return jax.vmap(plain_laplacian_ratio)(*moved)
 
-    found, expected = (jax.jvp(function, tuple(here), tuple(along)) for function in (sum_laplacian_ratio, plain))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
+    def derivatives(function):
+        def both(here, along, weights):
+            return (*jax.jvp(function, here, along), *jax.vjp(function, *here)[1](weights))
+
+        return jax.jit(both)(tuple(here), tuple(along), weights)
+
     weights = jnp.asarray(random.normal(size=3))
-    pulled = [jax.vjp(function, *here)[1](weights) for function in (sum_laplacian_ratio, plain)]
-    for one, other in zip(*pulled, strict=True):
+    for one, other in zip(derivatives(sum_laplacian_ratio), derivatives(plain), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
 
 
@@ -163,10 +165,11 @@ def test_single_precision_of_a_laplacian_s_derivative_near_nodes(size):
     matrix[-1] = matrix[0] + distances * random.normal(size=(size, 1, 1))  # two particles meet
     here, along = (matrix, jacobian, laplacian), (d_matrix, d_jacobian, d_laplacian)
     single = [tuple(jnp.asarray(part, jnp.float32) for part in parts) for parts in (here, along)]
-    found = np.asarray(jax.jvp(sum_laplacian_ratio, *single)[1], float)
+    tangent = jax.jit(lambda here, along: jax.jvp(sum_laplacian_ratio, here, along)[1])
+    found = np.asarray(tangent(*single), float)
     with jax.enable_x64(True):
         double = [tuple(jnp.asarray(np.asarray(part), jnp.float64) for part in parts) for parts in single]
-        expected = np.asarray(jax.jvp(sum_laplacian_ratio, *double)[1])
+        expected = np.asarray(tangent(*double))
     # Entries are rounded relative to one, the node is known to eps: eps/d of 1/d^2.
     error = np.abs(found - expected) * distances**3
     assert np.all(error < 300.0 * np.finfo(np.float32).eps * np.abs(expected[0] * distances[0] ** 2 + 1.0))
