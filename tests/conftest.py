@@ -79,7 +79,7 @@ def random_state(
     Fresh networks give orbitals that are nearly dependent; three times larger weights make them generic.
     """
     wavefunction = slater_wavefunction(particles, layers, hidden, determinants, dtype)
-    params = wavefunction.init(jax.random.key(seed))
+    params = jax.jit(wavefunction.init)(jax.random.key(seed))
     scaled = {
         module: {name: value if name == "envelope" else 3.0 * value for name, value in values.items()}
         for module, values in params.items()
@@ -96,8 +96,13 @@ def situation(walkers: int) -> tuple[Wavefunction, Params, Array, Array, Params]
     """A small state of two particles, so many walkers, their local energies, and the gradient of clipped ones."""
     psi, params = random_state(2, hidden=4)
     x = jax.random.normal(jax.random.key(10), (walkers, 2))
-    energies = walker_energies(psi, params, x, SITUATION, walkers)
-    return psi, params, x, energies, energy_gradient(psi, params, x, clip_local_energies(energies), walkers)
+
+    @jax.jit
+    def at_walkers(params: Params, x: Array) -> tuple[Array, Params]:
+        energies = walker_energies(psi, params, x, SITUATION, walkers)
+        return energies, energy_gradient(psi, params, x, clip_local_energies(energies), walkers)
+
+    return psi, params, x, *at_walkers(params, x)
 
 
 def single_walker_derivatives(psi: Wavefunction, params: Params, system: System) -> Callable[..., tuple[Array, ...]]:

@@ -31,12 +31,13 @@ def test_orbitals_are_equivariant_and_psi_antisymmetric(x64, particles, determin
     wavefunction, params = random_state(particles, determinants)
     random = np.random.default_rng(particles)
     x = jnp.asarray(random.normal(size=(5, particles)))
-    sign, log = wavefunction.sign_log_psi(params, x)
-    orbitals = wavefunction.orbitals(params, x)
+    sign_log_psi, orbitals_of = jax.jit(wavefunction.sign_log_psi), jax.jit(wavefunction.orbitals)
+    sign, log = sign_log_psi(params, x)
+    orbitals = orbitals_of(params, x)
     for _ in range(6):
         order = random.permutation(particles)
-        swapped_sign, swapped_log = wavefunction.sign_log_psi(params, x[:, order])
-        np.testing.assert_allclose(wavefunction.orbitals(params, x[:, order]), orbitals[order], rtol=1e-12, atol=1e-14)
+        swapped_sign, swapped_log = sign_log_psi(params, x[:, order])
+        np.testing.assert_allclose(orbitals_of(params, x[:, order]), orbitals[order], rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(swapped_log, log, rtol=1e-9, atol=1e-9)
         np.testing.assert_array_equal(swapped_sign, parity(tuple(order)) * sign)
 
@@ -84,7 +85,7 @@ def test_sum_of_determinants_against_numpy(size, determinants, scale, seed):
         matrices = np.random.default_rng(seed).normal(size=(5, determinants, size, size))
         matrices[:, 0] *= 10.0 ** (scale / size)
         expected = np.linalg.det(matrices).sum(axis=1)
-        sign, log = log_sum_determinants(jnp.asarray(np.moveaxis(matrices, (0, 1), (3, 2))))
+        sign, log = jax.jit(log_sum_determinants)(jnp.asarray(np.moveaxis(matrices, (0, 1), (3, 2))))
         largest = np.abs(np.linalg.det(matrices)).max(axis=1)
         np.testing.assert_allclose(np.asarray(sign) * np.exp(log), expected, rtol=1e-8, atol=1e-9 * largest.max())
 
@@ -94,7 +95,7 @@ def test_inverse_and_derivatives_of_determinants(x64, size):
     random = np.random.default_rng(size)
     matrix, direction = (jnp.asarray(random.normal(size=(size, size, 3))) for _ in range(2))
     by_numpy = np.moveaxis(np.linalg.inv(np.moveaxis(matrix, -1, 0)), 0, -1)
-    np.testing.assert_allclose(inverse(matrix), by_numpy, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(jax.jit(inverse)(matrix), by_numpy, rtol=1e-9, atol=1e-11)
 
     def log(t):
         return slogdet(matrix + t * direction)[1]
@@ -114,9 +115,9 @@ def test_inverse_and_derivatives_of_determinants(x64, size):
 def test_large_matrices_are_treated_as_small_ones(x64, monkeypatch, size):
     """What is written out for few particles and what is not for many give the same determinant."""
     matrices = jnp.asarray(np.random.default_rng(size).normal(size=(size, size, 2, 4)))
-    small = slogdet(matrices)
+    small = jax.jit(slogdet)(matrices)
     monkeypatch.setattr("repro.ansatz.determinant.WRITTEN_OUT", 0)
-    for one, other in zip(small, slogdet(matrices), strict=True):
+    for one, other in zip(small, jax.jit(lambda m: slogdet(m))(matrices), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
@@ -209,7 +210,7 @@ def test_laplacian_for_other_networks(x64, layers, hidden):
     wavefunction, params = random_state(3, 2, layers, hidden)
     x = spread_walkers(3, 4)
     expected = brute_force_ratios(wavefunction, params, x)
-    np.testing.assert_allclose(wavefunction.laplacian_ratio(params, x), expected, rtol=1e-10)
+    np.testing.assert_allclose(jax.jit(wavefunction.laplacian_ratio)(params, x), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("determinants", [1, 3])
@@ -232,7 +233,7 @@ def test_single_precision_near_nodes(particles, determinants):
     for distance, found in zip(distances, error, strict=True):
         assert found < scale / distance
     on_node = jnp.asarray(np.concatenate([start[:-1], start[-2:-1]])[None], jnp.float32)
-    assert np.isfinite(wavefunction.log_psi(params, on_node)).all()
+    assert np.isfinite(jax.jit(wavefunction.log_psi)(params, on_node)).all()
     assert np.isfinite(jax.jit(wavefunction.laplacian_ratio)(params, on_node)).all()
     grads = jax.jit(jax.grad(lambda p: wavefunction.log_psi(p, on_node)[0]))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))

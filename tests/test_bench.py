@@ -165,8 +165,8 @@ def test_all_laplacians_are_the_same(x64, code):
         pytest.skip(f"{code} is not installed: make setup LOCK=peers")
     psi = slater_wavefunction(3, hidden=8, dtype="float64")
     params, x = psi.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 3), "float64")
-    found = peers.LAPLACIANS[code](psi, params, x)
-    np.testing.assert_allclose(found, psi.laplacian_ratio(params, x), rtol=1e-9)
+    found = jax.jit(peers.LAPLACIANS[code], static_argnums=0)(psi, params, x)
+    np.testing.assert_allclose(found, jax.jit(psi.laplacian_ratio)(params, x), rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore")  # those of other packages are theirs

@@ -248,26 +248,27 @@ def test_quasi_hessian_and_the_omitted_term_make_the_hessian():
         weights, _, _, energies, _ = small_parts(p)
         return jnp.sum(weights * energies)
 
-    weights, scores, _, energies, slopes = small_parts(params)
+    weights, scores, _, energies, slopes = jax.jit(small_parts)(params)
     fluctuation = energies - jnp.sum(weights * energies)
     centred = scores - weights @ scores
     slopes = slopes - weights @ slopes
     cross = 2.0 * jnp.einsum("w,wa,wb->ab", weights, slopes, centred)
     quasi = 4.0 * jnp.einsum("w,wa,wb->ab", weights * fluctuation, centred, centred) + 0.5 * (cross + cross.T)
-    second = jax.hessian(lambda p: jax.vmap(small_log_psi, (None, 0))(p, jnp.asarray(GRID)[:, None]))(params)
+    second = jax.jit(jax.hessian(lambda p: jax.vmap(small_log_psi, (None, 0))(p, jnp.asarray(GRID)[:, None])))(params)
     omitted = 2.0 * jnp.einsum("w,wab->ab", weights * fluctuation, second)
-    np.testing.assert_allclose(quasi + omitted, jax.hessian(energy)(params), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(quasi + omitted, jax.jit(jax.hessian(energy))(params), rtol=1e-7, atol=1e-9)
 
     # The same expectation values from the package's operator, on walkers drawn by repeating grid points.
     counts = np.round(np.asarray(weights) * 4000).astype(int)
     x = jnp.asarray(np.repeat(GRID, counts))[:, None]
     psi = trial_state(small_log_psi)
-    sampled = quasi_hessian(
-        derivatives(psi, params, x, x.shape[0], mixed=False),
-        local_energy(psi.laplacian_ratio(params, x), x, System(0.0, 0.5)),
-    )
-    identity = np.eye(2)
-    found = np.stack([sampled.matvec((jnp.asarray(column),))[0] for column in identity])
+
+    @jax.jit
+    def product(x, v):
+        energies = local_energy(psi.laplacian_ratio(params, x), x, System(0.0, 0.5))
+        return quasi_hessian(derivatives(psi, params, x, x.shape[0], mixed=False), energies).matvec((v,))[0]
+
+    found = np.stack([product(x, jnp.asarray(column)) for column in np.eye(2)])
     np.testing.assert_allclose(found, quasi, rtol=0.02, atol=0.02 * np.abs(quasi).max())
 
 
@@ -360,7 +361,7 @@ def test_structured_blocks_are_cut_and_joined_without_a_trace():
 def test_the_decision_metric_needs_mixed_derivatives():
     psi, params, x = case(2, 1)
     with pytest.raises(ValueError, match="mixed=True"):
-        decision_metric(derivatives(psi, params, x, WALKERS, mixed=False))
+        jax.eval_shape(lambda x: decision_metric(derivatives(psi, params, x, WALKERS, mixed=False)).diagonal(0), x)
 
 
 @partial(jax.jit, static_argnames="chunk")

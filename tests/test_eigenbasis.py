@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,15 +18,27 @@ WALKERS = 64
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-def at_the_walkers(mixed=True):
+METRICS = {"decision": decision_metric, "fisher": fisher}
+
+
+@cache
+def at_the_walkers():
+    """Bases of the layers, and the diagonals of the metrics in them, by name and layer."""
     psi, params, x, *_ = situation(WALKERS)
-    return derivatives(psi, params, x, WALKERS, mixed)
+
+    @jax.jit
+    def evaluated(params, x):
+        found = derivatives(psi, params, x, WALKERS, mixed=True)
+        bases = eigenbases(found.layers)
+        metrics = {name: metric(turned(found, bases)) for name, metric in METRICS.items()}
+        return bases, {name: [metric.diagonal(n) for n in range(len(bases))] for name, metric in metrics.items()}
+
+    return evaluated(params, x)
 
 
 def test_there_and_back():
     """The coordinates are orthogonal: lengths stay, and so does what goes there and back."""
-    found = at_the_walkers()
-    bases = eigenbases(found.layers)
+    bases, _ = at_the_walkers()
     psi, params, *_ = situation(WALKERS)
     blocks = psi.structure.split(params)
     there = to_eigenbases(bases, blocks)
@@ -34,26 +49,22 @@ def test_there_and_back():
     assert max(float(jnp.abs(there[n] - blocks[n]).max()) for n in range(len(blocks))) > 0.1
 
 
-@pytest.mark.parametrize("name", ["decision", "fisher"])
+@pytest.mark.parametrize("name", METRICS)
 def test_diagonals_against_dense_algebra(name):
     """Those of Q^T M Q, with Q = U (x) V of each layer."""
-    found = at_the_walkers()
-    bases = eigenbases(found.layers)
-    metric = (decision_metric if name == "decision" else fisher)(turned(found, bases))
+    bases, diagonals = at_the_walkers()
     dense = getattr(dense_metrics(WALKERS), name)
     begin = 0
-    for index, basis in enumerate(bases):
+    for basis, diagonal in zip(bases, diagonals[name], strict=True):
         turn = np.kron(basis.inputs, basis.sensitivities)
         block = dense[begin : begin + len(turn), begin : begin + len(turn)]
         expected = np.diag(turn.T @ block @ turn)
-        np.testing.assert_allclose(
-            np.ravel(metric.diagonal(index)), expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max()
-        )
+        np.testing.assert_allclose(np.ravel(diagonal), expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
         begin += len(turn)
     assert begin == len(dense)
 
 
 def test_what_it_needs_is_said():
-    found = at_the_walkers(mixed=False)
+    psi, params, x, *_ = situation(WALKERS)
     with pytest.raises(ValueError, match="mixed=True"):
-        turned(found, ())
+        jax.eval_shape(lambda x: turned(derivatives(psi, params, x, WALKERS, mixed=False), ()).layers, x)

@@ -159,10 +159,15 @@ def test_gradient_is_that_of_the_energy_by_quadrature(x64):
     wavefunction, params = random_state(2, hidden=4)
     system = System(-3.0, 0.5)
     x = quadrature(181)
-    weights = jax.nn.softmax(2 * wavefunction.log_psi(params, x))
-    energies = local_energy(wavefunction.laplacian_ratio(params, x), x, system)
-    centred = 2 * weights * (energies - jnp.sum(weights * energies))
-    estimator = jax.jit(jax.grad(lambda p: jnp.sum(centred * wavefunction.log_psi(p, x))))(params)
+
+    @jax.jit
+    def estimated(params):
+        weights = jax.nn.softmax(2 * wavefunction.log_psi(params, x))
+        energies = local_energy(wavefunction.laplacian_ratio(params, x), x, system)
+        centred = 2 * weights * (energies - jnp.sum(weights * energies))
+        return jax.grad(lambda p: jnp.sum(centred * wavefunction.log_psi(p, x)))(params)
+
+    estimator = estimated(params)
     random = np.random.default_rng(1)
     direction = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), params)
     expected = finite_difference(exact_energy(wavefunction, system), params, direction)

@@ -87,7 +87,7 @@ IN_DENSE_ALGEBRA = ("coupling", "information", "kinetic", "momentum")
 def spread_and_kinetic():
     """Of the local energies, clipped, and E[-1/2 lap psi / psi] per particle, clipped likewise."""
     psi, params, x, energies, _ = situation(WALKERS)
-    kinetic = clip_local_energies(-0.5 * psi.laplacian_ratio(params, x) / x.shape[1])
+    kinetic = clip_local_energies(-0.5 * jax.jit(psi.laplacian_ratio)(params, x) / x.shape[1])
     return np.std(clip_local_energies(energies)), np.mean(kinetic)
 
 
