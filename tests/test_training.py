@@ -33,7 +33,7 @@ def pieces(dtype="float64", particles=2):
         return TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
 
     epoch = training_epoch(wavefunction, optimizer, SWEEPS, WALKERS)
-    return wavefunction, optimizer, start, chunk_of_epochs(epoch, TRAINING_STREAM, CAPACITY)
+    return wavefunction, optimizer, jax.jit(start), chunk_of_epochs(epoch, TRAINING_STREAM, CAPACITY)
 
 
 def test_one_program_serves_all_couplings_and_seeds_and_vmaps(x64):
@@ -45,7 +45,7 @@ def test_one_program_serves_all_couplings_and_seeds_and_vmaps(x64):
     for (v0, sigma0), number in zip(couplings, seeds, strict=True):
         seed = jnp.asarray(number, jnp.uint32)
         system = System(jnp.asarray(v0), jnp.asarray(sigma0))
-        one_by_one.append(compiled(jax.jit(start)(seed), seed, system, jnp.int32(5)))
+        one_by_one.append(compiled(start(seed), seed, system, jnp.int32(5)))
     assert compiled._cache_size() == 1
 
     many = jnp.asarray(seeds, jnp.uint32)
@@ -87,10 +87,10 @@ def test_nothing_in_a_single_precision_epoch_is_double():
 
 def test_metrics_describe_the_walkers(x64):
     wavefunction, optimizer, start, _ = pieces()
-    epoch = training_epoch(wavefunction, optimizer, SWEEPS, WALKERS)
+    epoch = jax.jit(training_epoch(wavefunction, optimizer, SWEEPS, WALKERS))
     state = start(jnp.uint32(2))
     following, metrics = epoch(state, jax.random.key(0), System(3.0, 0.5))
-    ratio = wavefunction.laplacian_ratio(state.params, following.chain.walkers)
+    ratio = jax.jit(wavefunction.laplacian_ratio)(state.params, following.chain.walkers)
     x = following.chain.walkers
     energies = (
         -0.5 * ratio + 0.5 * (x**2).sum(1) + 3.0 / np.sqrt(2 * np.pi) / 0.5 * jnp.exp(-2 * (x[:, 0] - x[:, 1]) ** 2)
@@ -103,7 +103,6 @@ def test_metrics_describe_the_walkers(x64):
     assert int(following.epoch) == 1
 
 
-@pytest.mark.usefixtures("optimized")  # it computes for longer than it compiles
 def test_pretraining_finds_the_oscillator():
     """After the fit the orbitals are close to the first two oscillator functions, and so is the energy to A^2/2."""
     wavefunction = slater_wavefunction(2, hidden=16)
