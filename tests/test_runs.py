@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, repro
 
+from repro import runtime
+from repro.cli import main
 from repro.errors import DivergedError, InputError
 from repro.study.manifest import store_runs
 from repro.study.profiles import configure
@@ -300,19 +302,33 @@ def test_divergence_is_a_result(tmp_path):
         (("--optimizer", "ngd", "--minres-iterations", "0"), "minres_iterations = 0: must be at least 1"),
         (("--optimizer", "kfac", "--minres-iterations", "9"), "has no effect on kfac"),
         (("--optimizer", "adam", "--start", "aligned"), "has no effect on adam"),
-        (("--device", "gpu"), "finds no GPU"),
         (("--device", "tpu"), "choose cpu or gpu"),
         (("--walker-chunk", "7"), "must divide"),
         (("--nonsense", "1"), "No such option"),
     ],
 )
-def test_bad_options_end_in_one_line(tmp_path, arguments, message):
-    out = tmp_path / "never"
-    done = repro("train", *OPTIONS, "--out", str(out), *arguments, JAX_PLATFORMS="cpu")
+def test_bad_options_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(runtime, "configure_jax", lambda device: None)  # this process has its JAX
+    monkeypatch.setattr(sys, "argv", ["repro", "train", *OPTIONS, "--out", str(tmp_path / "never"), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    is_one_line(told.err, message)
+    assert told.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def is_one_line(text, message):
+    assert message in text
+    assert text.startswith("error: ")
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_without_a_gpu_one_line_says_so(tmp_path):
+    done = repro("train", *OPTIONS, "--out", str(tmp_path / "never"), "--device", "gpu", JAX_PLATFORMS="cpu")
     assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.startswith("error: ")
-    assert len(done.stderr.strip().splitlines()) == 1
+    is_one_line(done.stderr, "finds no GPU")
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
