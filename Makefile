@@ -40,8 +40,9 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 	@echo "set-up: locked packages into $(VENV) (one to three minutes, once)"
 	@rm -f $(VENV)/.installed-*
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# Python compiles what it imports; compiling all there is takes as long as installing it.
+	@# pip compiles on one processor, which takes as long as the rest; a file that does not compile is not ours to mend.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/$(LOCK).lock
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
