@@ -60,7 +60,7 @@ report: figures ## the figures, then one self-contained page: report/index.html
 sweep: $(STAMP) ## the runs of GRID that are not stored yet, JOBS at a time, into runs/sweep
 	@$(BIN)/repro sweep $(GRID) --jobs $(JOBS)
 
-test: $(STAMP) lint ## lint and the whole test suite: 16 to 25 min on two cores
+test: $(STAMP) lint ## lint and the whole test suite: 20 min on two cores
 	@$(BIN)/python -m pytest
 
 lint: $(STAMP) ## ruff and mypy: 20 s
