@@ -38,9 +38,9 @@ class Jacobian(Protocol):
         """This diagonal block of J^T J, averaged over the walkers of all devices, as a matrix; for small blocks."""
 
 
-def centred(values: Array) -> Array:
-    """Less the mean over the walkers, the last axis."""
-    return values - mean(values, keepdims=True)
+def centred(values: Array, axis: int = -1) -> Array:
+    """Less the mean over the walkers, which are on one axis."""
+    return values - mean(values, axis, keepdims=True)
 
 
 class CentredScores:

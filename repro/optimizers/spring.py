@@ -24,7 +24,7 @@ from repro.chunks import map_walkers
 from repro.config import SpringConfig
 from repro.curvature.jacobian import centred
 from repro.optimizers.optimizer import Optimizer
-from repro.parallel import gathered, mean
+from repro.parallel import gathered
 from repro.physics.local_energy import clip_local_energies
 
 
@@ -58,8 +58,7 @@ def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chu
         del grads  # E_L and D say more
         restore = ravel_pytree(params)[1]
         scale = gathered(local_energies).shape[0] ** -0.5
-        scores = _scores(psi, params, walkers, walker_chunk or walkers.shape[0])
-        scores = scale * (scores - mean(scores, axis=0))
+        scores = scale * centred(_scores(psi, params, walkers, walker_chunk or walkers.shape[0]), axis=0)
         energies = scale * centred(clip_local_energies(local_energies))
 
         start = config.momentum * state.previous
@@ -97,7 +96,7 @@ def _damped_solve(scores: Array, damping: float, right: Array) -> Array:
 def _scores(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
     """D of every walker, shape ``(W, P)``.
 
-    On a processor XLA multiplies that by its transpose twice as fast as it does the transpose by that.
+    On one thread of a processor XLA multiplies that by its transpose twice as fast as it does the transpose by that.
     """
 
     def of_walker(x: Array) -> Array:
