@@ -164,3 +164,10 @@ def repro(*arguments: str, timeout: float = 300.0, **environment: str) -> subpro
         env=os.environ | environment,
         check=False,
     )
+
+
+def is_one_line(text: str, message: str) -> None:
+    """Asserts that all a command says on standard error is this error, in one line."""
+    assert message in text
+    assert text.startswith("error: ")
+    assert len(text.strip().splitlines()) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, repro
+from conftest import ROOT, is_one_line, repro
 
 from repro.errors import InputError, ReproError
 from repro.study import figures
@@ -162,8 +162,7 @@ def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, messa
 def test_bad_figures_end_in_one_line(tmp_path, arguments, message):
     done = repro("figures", *arguments, "--out", str(tmp_path / "out"))
     assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    is_one_line(done.stderr, message)
     assert not (tmp_path / "out").exists()
 
 
@@ -281,8 +280,8 @@ def test_block_medians_by_hand():
 
 
 def test_the_comparisons_are_made_of_stored_runs(tmp_path):
-    """F02, F05 and F06 read what they need; nothing is computed, and each says how its runs ended."""
-    names = ("F02", "F05", "F06")
+    """F02, F05, F06 and F14 read what they need; nothing is computed, and each says how its runs ended."""
+    names = ("F02", "F05", "F06", "F14")
     done = repro("figures", *names, "--out", str(tmp_path), timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" 0 computed") == len(names)

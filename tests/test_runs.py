@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, repro
+from conftest import ROOT, is_one_line, repro
 
 from repro import runtime
 from repro.cli import main
@@ -317,12 +317,6 @@ def test_bad_options_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, m
     is_one_line(told.err, message)
     assert told.out == ""
     assert list(tmp_path.iterdir()) == []
-
-
-def is_one_line(text, message):
-    assert message in text
-    assert text.startswith("error: ")
-    assert len(text.strip().splitlines()) == 1
 
 
 def test_without_a_gpu_one_line_says_so(tmp_path):

@@ -71,7 +71,7 @@ def test_pair_matrix_elements_against_quadrature():
         )
 
 
-@pytest.mark.parametrize(("v0", "sigma0"), [(-20.0, 0.5), (-10.0, 0.4), (10.0, 1.0), (20.0, 0.5)])
+@pytest.mark.parametrize(("v0", "sigma0"), [(-20.0, 0.5), (-10.0, 0.3), (10.0, 1.0), (20.0, 0.5)])
 def test_two_particles_against_separation(v0, sigma0):
     energy, error, _ = shell_model_energy(2, v0, sigma0, tolerance=1e-11)
     exact, _ = two_body_energy(v0, sigma0)
