@@ -21,7 +21,7 @@ from typing import NamedTuple
 # Most of a test is compiling: programs are compiled in less time, and run slower, where no test asks for `optimized`.
 # XLA's newer code for fused loops takes twice as long to compile in double precision; the stored curves of the
 # regression tests hold with either. Code cut into pieces, to be compiled side by side, takes longer where every core
-# is busy.
+# is busy. Sums in two stages are a program each, and unrolled loops more code to compile, for no gain here.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.mkdtemp(prefix="repro-tests-")
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
@@ -32,7 +32,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-        " --xla_cpu_parallel_codegen_split_count=1",
+        " --xla_cpu_parallel_codegen_split_count=1 --xla_disable_hlo_passes=tree_reduction_rewriter"
+        " --xla_backend_extra_options=xla_cpu_disable_loop_unrolling",
     }
 
 import jax
