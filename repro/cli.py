@@ -428,11 +428,13 @@ def figures(
 ) -> None:
     """Execute the figures' notebooks: each leaves its executed notebook, PDF, PNG and the CSV behind it.
 
-    What was read from stored runs and what was computed is printed, figure by figure.
+    What was read from stored runs and what was computed is printed, figure by figure, and at the end the verdicts on
+    all claims that these figures show.
     """
+    from repro.study.display import show_verdicts
     from repro.study.figures import make_figures
 
-    make_figures(names or [], out, fresh=fresh, assignments=parameter or [])
+    show_verdicts(make_figures(names or [], out, fresh=fresh, assignments=parameter or []))
 
 
 @app.command()
@@ -533,11 +535,9 @@ def claims(
     if as_json:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return
-    from rich.console import Console
+    from repro.study.display import show_verdicts
 
-    from repro.study.display import verdict_table
-
-    Console().print(verdict_table(verdicts))
+    show_verdicts(verdicts)
 
 
 @app.command()
@@ -554,12 +554,10 @@ def verify(
     """
     import time
 
-    from rich.console import Console
-
     from repro.console import reporter
     from repro.references import known_energy
     from repro.runtime import configure_jax
-    from repro.study.display import verdict_table
+    from repro.study.display import show_verdicts
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.verify import verify as verify_all
 
@@ -568,7 +566,7 @@ def verify(
     report = verify_all(
         project_path(STORED_RUNS), audit, chosen, _to_stderr, lambda config: reporter(known_energy(config.system))
     )
-    Console().print(verdict_table(report.verdicts))
+    show_verdicts(report.verdicts)
     for problem in report.problems:
         print(f"NOT CONFIRMED: {problem}")
     again = f"repro verify --audit {audit} --seed {chosen}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -293,12 +294,13 @@ def test_cosine():
 
 
 def test_no_orphans():
-    """Every figure has a claim, every claim a figure, and every figure prints the verdicts."""
+    """Every figure has a claim, every claim a figure, and every figure prints and keeps the verdicts."""
     notebooks = notebook_paths()
     assert {claim.figure for claim in load_claims()} == set(notebooks)
     for name, path in notebooks.items():
         code = "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
-        assert f'print_verdicts("{name}"' in code, name
+        assert f'verdicts = print_verdicts("{name}", source)' in code, name
+        assert re.search(rf'save_figure\("{name}", .*, source, out, verdicts\)', code), name
     assert {claim.figure for claim in load_claims()} >= {f"F{n:02}" for n in range(1, 15)} | {"T00", "T01", "T02"}
 
 

@@ -18,11 +18,14 @@ from conftest import ROOT, is_one_line, repro
 
 from repro.errors import InputError, ReproError
 from repro.study import figures
+from repro.study.claims import claims_of
 from repro.study.convergence import converged, fluctuation, summary
 from repro.study.curves import log_binned
+from repro.study.display import verdict_counts
 from repro.study.panels import block_median
 from repro.study.profiles import configure
 from repro.study.store import Run, RunSource, find_run, load_run
+from repro.study.verify import read_verdicts
 from repro.training.run import train
 
 NOTEBOOKS = figures.notebook_paths()
@@ -77,8 +80,9 @@ def test_a_figure_leaves_its_files(quick):
     assert executed["metadata"]["kernelspec"]["name"] == "python3"
     table = pd.read_csv(quick / "out" / "F14.csv")
     assert list(table["epoch"]) == list(range(1, 21))
-    listed = json.loads((quick / "out" / "F14.json").read_text())["runs"]
-    assert [run["computed"] for run in listed] == [True]
+    made_of = json.loads((quick / "out" / "F14.json").read_text())
+    assert [run["computed"] for run in made_of["runs"]] == [True]
+    assert [verdict["claim"] for verdict in made_of["verdicts"]] == [claim.id for claim in claims_of("F14")]
 
 
 def test_a_figure_made_again_is_the_same_to_the_byte(quick):
@@ -285,6 +289,8 @@ def test_the_comparisons_are_made_of_stored_runs(tmp_path):
     done = repro("figures", *names, "--out", str(tmp_path), timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" 0 computed") == len(names)
+    found = [verdict for verdict in read_verdicts(ROOT / "paper_runs") if verdict.claim.split(".")[0] in names]
+    assert done.stdout.splitlines()[-1] == verdict_counts(found)
     for name in names:
         assert (tmp_path / f"{name}.png").stat().st_size > 20_000
     assert "converged" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -32,6 +33,18 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
             because += f"; needs {verdict.needs}"
         table.add_row(verdict.claim, statements[verdict.claim], Text(verdict.verdict, style), Text(because))
     return table
+
+
+def verdict_counts(verdicts: Sequence[Verdict]) -> str:
+    """How many claims have which verdict."""
+    found = Counter(verdict.verdict for verdict in verdicts)
+    return f"{len(verdicts)} claims: " + ", ".join(f"{found[kind]} {kind}" for kind in VERDICT_STYLES)
+
+
+def show_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Prints claims with their verdicts, and how many have which."""
+    Console().print(verdict_table(verdicts))
+    print(verdict_counts(verdicts))
 
 
 def sweep_summary(jobs: Sequence[Job]) -> str:

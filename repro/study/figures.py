@@ -11,11 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.errors import InputError, ReproError
 from repro.study.store import RunSource, project_path
+from repro.study.verdicts import Verdict, restored
 from repro.training.files import write_atomic
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ def notebook_paths() -> dict[str, Path]:
     return {path.stem: path for path in sorted(project_path(NOTEBOOKS).glob("*.ipynb"))}
 
 
-def save_figure(name: str, figure: Figure, table: pd.DataFrame, source: RunSource, out: str) -> None:
-    """Writes ``name``.pdf, .png, .csv and .json (which runs it was made of), atomically and the same for the same data.
+def save_figure(
+    name: str, figure: Figure, table: pd.DataFrame, source: RunSource, out: str, verdicts: Sequence[Verdict]
+) -> None:
+    """Writes ``name``.pdf, .png, .csv and .json (its runs and verdicts), atomically and the same for the same data.
 
     Args:
         name: such as "F11".
@@ -43,6 +47,7 @@ def save_figure(name: str, figure: Figure, table: pd.DataFrame, source: RunSourc
         table: the numbers drawn.
         source: what the runs came from.
         out: directory, from the project's root where relative.
+        verdicts: on the claims that it shows.
     """
     directory = project_path(out)
     directory.mkdir(parents=True, exist_ok=True)
@@ -61,7 +66,8 @@ def save_figure(name: str, figure: Figure, table: pd.DataFrame, source: RunSourc
         }
         for run in source.given
     ]
-    write_atomic(directory / f"{name}.json", (json.dumps({"figure": name, "runs": runs}, indent=2) + "\n").encode())
+    made_of = {"figure": name, "runs": runs, "verdicts": [asdict(verdict) for verdict in verdicts]}
+    write_atomic(directory / f"{name}.json", (json.dumps(made_of, indent=2) + "\n").encode())
 
 
 def checked_parameters(notebook: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -175,8 +181,13 @@ def _begin_fresh(root: Path) -> None:
     mark.touch()
 
 
-def make_figures(names: Sequence[str], out: Path, *, fresh: bool = False, assignments: Sequence[str] = ()) -> None:
+def make_figures(
+    names: Sequence[str], out: Path, *, fresh: bool = False, assignments: Sequence[str] = ()
+) -> list[Verdict]:
     """Executes the notebooks of the figures wanted, all of them if none is named, and says what each was made of.
+
+    Returns:
+        The verdicts on their claims, from the runs that they took.
 
     Raises:
         InputError: for an unknown figure or bad parameters, before anything is executed.
@@ -196,13 +207,16 @@ def make_figures(names: Sequence[str], out: Path, *, fresh: bool = False, assign
     fresh_root = project_path(FRESH)
     if fresh:
         _begin_fresh(fresh_root)
-    lines = []
+    lines: list[str] = []
+    verdicts: list[Verdict] = []
     for name, path in wanted.items():
         print(f"== {name}", flush=True)
         begin = time.monotonic()
         places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
         execute(path, out, places | parameters[name])
-        runs = json.loads((out / f"{name}.json").read_text())["runs"]
+        made_of = json.loads((out / f"{name}.json").read_text())
+        runs = made_of["runs"]
+        verdicts += map(restored, made_of["verdicts"])
         computed = sum(run["computed"] for run in runs)
         seconds = time.monotonic() - begin
         lines.append(f"{name}: {len(runs) - computed} runs read, {computed} computed, {seconds:.0f} s")
@@ -210,3 +224,4 @@ def make_figures(names: Sequence[str], out: Path, *, fresh: bool = False, assign
         (fresh_root / UNFINISHED).unlink(missing_ok=True)
     print(f"== done: notebook, PDF, PNG, CSV and list of runs of each figure are in {out}")
     print("\n".join(lines))
+    return verdicts

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binom, bootstrap, fisher_exact
@@ -58,6 +58,11 @@ class Verdict:
     found: int
     wanted: int
     runs: tuple[str, ...] = ()
+
+
+def restored(entry: Mapping[str, Any]) -> Verdict:
+    """A verdict from what ``dataclasses.asdict`` and JSON made of it."""
+    return Verdict(**{**entry, "runs": tuple(entry["runs"])})
 
 
 @dataclass(frozen=True)

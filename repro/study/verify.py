@@ -18,7 +18,7 @@ from repro.config import EvaluationConfig, RunConfig
 from repro.errors import DivergedError, InputError, ReproError
 from repro.study.claims import load_claims
 from repro.study.store import Run, RunSource, load_run
-from repro.study.verdicts import Verdict, judge
+from repro.study.verdicts import Verdict, judge, restored
 from repro.training import environment
 from repro.training.files import write_atomic
 from repro.training.reporting import Reporter
@@ -52,7 +52,7 @@ def read_verdicts(root: Path) -> list[Verdict]:
     """
     path = root / VERDICTS
     try:
-        return [Verdict(**entry | {"runs": tuple(entry["runs"])}) for entry in json.loads(path.read_text())]
+        return [restored(entry) for entry in json.loads(path.read_text())]
     except OSError as error:
         raise InputError(f"{path}: missing; make it with `repro claims --store`") from error
     except (ValueError, TypeError, KeyError) as error:
