@@ -500,6 +500,7 @@ def store(
     """Add finished runs to paper_runs/, without their checkpoints, and bring its manifest up to date.
 
     A run must verify and must have been made by committed code. Figures, claims and `repro verify` then use it.
+    Runs that go on are left out.
     Observables that were sampled since are added to a run that is there without.
 
     Example: repro store runs/sweep/*/
@@ -512,6 +513,8 @@ def store(
         print(f"stored {name}")
     for name in done.observed:
         print(f"stored the observables of {name}")
+    for name in done.unfinished:
+        print(f"left out {name}, which has not ended")
     print(f"{len(done.added)} stored, {len(done.known)} were there; {done.megabytes:.1f} of {MOST_MEGABYTES:g} MB")
 
 

@@ -70,6 +70,19 @@ def test_storing_keeps_what_a_figure_needs_and_no_more(root, made):
     assert (again.added, again.known) == ((), (CONFIG.run_name,))
 
 
+def test_runs_that_go_on_are_left_out(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "going-on")
+    RunDirectory(tmp_path / "going-on").result.unlink()
+    (tmp_path / "stored").mkdir()
+    with pytest.raises(InputError, match="has not ended"):
+        store_runs([tmp_path / "going-on"], tmp_path / "stored")
+    assert list((tmp_path / "stored").iterdir()) == []
+    done = store_runs([tmp_path / "going-on", made.path], tmp_path / "stored")
+    assert (done.added, done.unfinished) == ((CONFIG.run_name,), ("going-on",))
+    with pytest.raises(InputError, match="not a run directory"):
+        store_runs([tmp_path / "no-run", made.path], tmp_path / "stored")
+
+
 def test_observables_sampled_later_are_added(root, made, tmp_path):
     run = RunDirectory(tmp_path / "observed" / "run")
     shutil.copytree(made.path, run.path)

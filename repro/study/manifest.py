@@ -82,12 +82,14 @@ class Stored:
         added: names of the runs added.
         known: names of those that were there already.
         observed: of them, those that got the observables they had been without.
+        unfinished: names of those that have not ended, and were left out.
         megabytes: of everything stored.
     """
 
     added: tuple[str, ...]
     known: tuple[str, ...]
     observed: tuple[str, ...]
+    unfinished: tuple[str, ...]
     megabytes: float
 
 
@@ -120,17 +122,22 @@ def _brings_observables(run: Run, stored: Run) -> bool:
 def store_runs(directories: Sequence[Path], root: Path) -> Stored:
     """Adds finished runs to the stored ones, without their checkpoints, and brings the manifest up to date.
 
+    Among them may be runs that go on, as while a sweep does.
+
     Args:
         directories: of the runs.
         root: of the stored runs.
 
     Raises:
-        InputError: for a run that has not ended, does not verify, was made by code that was not committed or by code
-            of several revisions, has another configuration than the stored run of its name, or observables for a
-            stored run with another curve; nothing is stored then.
+        InputError: if no run has ended, and for one that does not verify, was made by code that was not committed or
+            by code of several revisions, has another configuration than the stored run of its name, or observables
+            for a stored run with another curve; nothing is stored then.
     """
+    unfinished = [
+        path for path in directories if RunDirectory(path).config.exists() and not RunDirectory(path).result.exists()
+    ]
     runs = {}
-    for directory in directories:
+    for directory in [path for path in directories if path not in unfinished] or unfinished:
         run = load_run(directory)
         if (revision := run.result["git_revision"]).endswith("+changes") or revision == "unknown":
             raise InputError(
@@ -162,4 +169,5 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
             copied.rename(RunDirectory(root / name).observables)
     write_manifest(root)
     megabytes = sum((root / name).stat().st_size for name in _files(root)) / 1e6
-    return Stored(tuple(added), tuple(known), tuple(observed), megabytes)
+    left_out = tuple(path.name for path in unfinished)
+    return Stored(tuple(added), tuple(known), tuple(observed), left_out, megabytes)
