@@ -11,19 +11,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from scipy.stats import binom
 
 from repro.config import OPTIMIZERS, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.study import convergence
 from repro.study.benchmarks.tasks import PEER_PARTICLES
-from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims
+from repro.study.cases import CASES, SEEDS
+from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims, study_run
 from repro.study.evidence import (
     COMPUTED,
     GROWN_PARTICLES,
     RUN_QUANTITIES,
     Evidence,
     Item,
+    exact_energy,
     gather,
     growth_ratios,
     maxima,
@@ -34,7 +37,7 @@ from repro.study.figures import notebook_paths
 from repro.study.fisher_images import cosine
 from repro.study.ledger import POINTS, variant_config
 from repro.study.profiles import configure
-from repro.study.store import Run, RunSource, project_path
+from repro.study.store import Run, RunSource, finished_runs, load_run, project_path
 from repro.study.timing import read_benchmarks
 from repro.study.verdicts import (
     NOT_REPRODUCED,
@@ -45,6 +48,7 @@ from repro.study.verdicts import (
     judge,
     median_interval,
 )
+from repro.study.verify import read_verdicts
 
 STORED = project_path("paper_runs")
 
@@ -302,6 +306,35 @@ def test_no_orphans():
         assert f'verdicts = print_verdicts("{name}", source)' in code, name
         assert re.search(rf'save_figure\("{name}", .*, source, out, verdicts\)', code), name
     assert {claim.figure for claim in load_claims()} >= {f"F{n:02}" for n in range(1, 15)} | {"T00", "T01", "T02"}
+
+
+def test_the_readme_counts_the_stored_verdicts():
+    text = (ROOT / "README.md").read_text()
+    counts = re.search(r"(\d+) claims.* (\d+) are \*reproduced\*, (\d+) \*not reproduced\* and (\d+) \*undecided", text)
+    assert counts
+    found = Counter(verdict.verdict for verdict in read_verdicts(STORED))
+    kinds = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+    assert [int(count) for count in counts.groups()] == [found.total(), *(found[kind] for kind in kinds)]
+
+
+def test_the_readmes_table_of_optimisers_is_that_of_the_stored_runs():
+    lines = re.findall(r"^\| (.*), (?:500|1000) epochs \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [name for name, _ in lines] == ["DGD", "minSR", "SPRING", "**proximal DGD**"]
+    stored = finished_runs(STORED)
+    for name, told in lines:
+        optimizer = name.strip("*").lower().replace(" ", "-")
+        wanted = [study_run(optimizer, case, seed) for seed in SEEDS for case in CASES]
+        runs = [load_run(stored[config.content_hash]) for config in wanted if config.content_hash in stored]
+        exact = [exact_energy(run.config.system) for run in runs]
+        cells = [str(len(runs))]
+        for level in (0.01, 0.001):
+            epochs = [convergence.epochs_to(run, energy, level) for run, energy in zip(runs, exact, strict=True)]
+            cells.append(f"{np.isfinite(epochs).sum()}, {np.median(epochs):.0f}")
+        kinds = [convergence.kind(run, energy) for run, energy in zip(runs, exact, strict=True)]
+        cells.append(str(kinds.count("converged")))
+        errors = [convergence.final_error(run, energy) for run, energy in zip(runs, exact, strict=True)]
+        cells.append(f"{100 * np.median(errors):.1g} %")
+        assert told.replace("**", "").split(" | ") == cells, name
 
 
 def test_every_claim_can_be_judged():
