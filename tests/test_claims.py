@@ -44,6 +44,7 @@ from repro.study.verdicts import (
     REPRODUCED,
     UNDECIDED,
     bootstrap_interval,
+    counted,
     decide,
     judge,
     median_interval,
@@ -312,9 +313,8 @@ def test_the_readme_counts_the_stored_verdicts():
     text = (ROOT / "README.md").read_text()
     counts = re.search(r"(\d+) claims.* (\d+) are \*reproduced\*, (\d+) \*not reproduced\* and (\d+) \*undecided", text)
     assert counts
-    found = Counter(verdict.verdict for verdict in read_verdicts(STORED))
-    kinds = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
-    assert [int(count) for count in counts.groups()] == [found.total(), *(found[kind] for kind in kinds)]
+    found = counted(read_verdicts(STORED))
+    assert [int(count) for count in counts.groups()] == [sum(found.values()), *found.values()]
 
 
 def test_the_readmes_table_of_optimisers_is_that_of_the_stored_runs():
@@ -325,15 +325,13 @@ def test_the_readmes_table_of_optimisers_is_that_of_the_stored_runs():
         optimizer = name.strip("*").lower().replace(" ", "-")
         wanted = [study_run(optimizer, case, seed) for seed in SEEDS for case in CASES]
         runs = [load_run(stored[config.content_hash]) for config in wanted if config.content_hash in stored]
-        exact = [exact_energy(run.config.system) for run in runs]
+        judged = [(run, exact_energy(run.config.system)) for run in runs]
         cells = [str(len(runs))]
         for level in (0.01, 0.001):
-            epochs = [convergence.epochs_to(run, energy, level) for run, energy in zip(runs, exact, strict=True)]
+            epochs = [convergence.epochs_to(*run, level) for run in judged]
             cells.append(f"{np.isfinite(epochs).sum()}, {np.median(epochs):.0f}")
-        kinds = [convergence.kind(run, energy) for run, energy in zip(runs, exact, strict=True)]
-        cells.append(str(kinds.count("converged")))
-        errors = [convergence.final_error(run, energy) for run, energy in zip(runs, exact, strict=True)]
-        cells.append(f"{100 * np.median(errors):.1g} %")
+        cells.append(str([convergence.kind(*run) for run in judged].count("converged")))
+        cells.append(f"{100 * np.median([convergence.final_error(*run) for run in judged]):.1g} %")
         assert told.replace("**", "").split(" | ") == cells, name
 
 

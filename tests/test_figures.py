@@ -289,7 +289,9 @@ def test_the_comparisons_are_made_of_stored_runs(tmp_path):
     done = repro("figures", *names, "--out", str(tmp_path), timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" 0 computed") == len(names)
-    found = [verdict for verdict in read_verdicts(ROOT / "paper_runs") if verdict.claim.split(".")[0] in names]
+    shown = {claim.id for name in names for claim in claims_of(name)}
+    found = [verdict for verdict in read_verdicts(ROOT / "paper_runs") if verdict.claim in shown]
+    assert len(found) == len(shown)
     assert done.stdout.splitlines()[-1] == verdict_counts(found)
     for name in names:
         assert (tmp_path / f"{name}.png").stat().st_size > 20_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.text import Text
 from repro.console import duration
 from repro.study.claims import load_claims
 from repro.study.sweep import Job, summary, time_left
-from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict
+from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, counted
 
 VERDICT_STYLES = {REPRODUCED: "green", NOT_REPRODUCED: "red", UNDECIDED: "yellow"}
 
@@ -36,9 +35,9 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def verdict_counts(verdicts: Sequence[Verdict]) -> str:
-    """How many claims have which verdict."""
-    found = Counter(verdict.verdict for verdict in verdicts)
-    return f"{len(verdicts)} claims: " + ", ".join(f"{found[kind]} {kind}" for kind in VERDICT_STYLES)
+    """Such as "36 claims: 20 reproduced, 9 not reproduced, 7 undecided"."""
+    told = ", ".join(f"{count} {kind}" for kind, count in counted(verdicts).items())
+    return f"{len(verdicts)} claims: {told}"
 
 
 def show_verdicts(verdicts: Sequence[Verdict]) -> None:

@@ -222,6 +222,6 @@ def make_figures(
         lines.append(f"{name}: {len(runs) - computed} runs read, {computed} computed, {seconds:.0f} s")
     if fresh:
         (fresh_root / UNFINISHED).unlink(missing_ok=True)
-    print(f"== done: notebook, PDF, PNG, CSV and list of runs of each figure are in {out}")
+    print(f"== done: notebook, PDF, PNG, CSV, and list of runs and verdicts of each figure are in {out}")
     print("\n".join(lines))
     return verdicts

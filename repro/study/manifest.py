@@ -133,9 +133,7 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
             by code of several revisions, has another configuration than the stored run of its name, or observables
             for a stored run with another curve; nothing is stored then.
     """
-    unfinished = [
-        path for path in directories if RunDirectory(path).config.exists() and not RunDirectory(path).result.exists()
-    ]
+    unfinished = [run.path for run in map(RunDirectory, directories) if run.config.exists() and not run.ended]
     runs = {}
     for directory in [path for path in directories if path not in unfinished] or unfinished:
         run = load_run(directory)

@@ -19,7 +19,7 @@ from repro.study.claims import Claim, claims_of, load_claims
 from repro.study.figures import notebook_paths
 from repro.study.manifest import MANIFEST
 from repro.study.store import STORED_RUNS, RunSource, project_path
-from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict
+from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, counted
 from repro.study.verify import read_verdicts, stored_runs
 from repro.training.environment import git_revision, versions
 from repro.training.files import write_atomic
@@ -113,11 +113,10 @@ def render(figures: Path) -> str:
     verdicts = {verdict.claim: verdict for verdict in read_verdicts(root)}
     if missing := [claim.id for claim in load_claims() if claim.id not in verdicts]:
         raise InputError(f"{missing[0]}: no verdict is stored; `repro claims --store` stores one")
-    counts = Counter(verdict.verdict for verdict in verdicts.values())
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text())
     return template.render(
-        counts={verdict: counts[verdict] for verdict in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)},
+        counts=counted(verdicts.values()),
         marks=MARKS,
         headline=_headline(verdicts),
         judged=[(claim, verdicts[claim.id]) for claim in load_claims()],

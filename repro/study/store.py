@@ -84,7 +84,7 @@ def finished_runs(root: Path) -> dict[str, Path]:
     for file in sorted(root.glob("*/config.json")):
         run = RunDirectory(file.parent)
         content_hash = run.read_config().content_hash
-        if run.result.exists():
+        if run.ended:
             found.setdefault(content_hash, file.parent)
     return found
 

@@ -97,7 +97,7 @@ def plan(configs: Sequence[RunConfig], stored: Sequence[Path], out: Path) -> lis
         job = Job(config, found or out / config.run_name)
         if found:
             job.state = STORED
-        elif job.directory.result.exists():
+        elif job.directory.ended:
             if job.directory.read_config().content_hash != config.content_hash:
                 raise InputError(f"{job.path}: holds another run; choose another directory with --out")
             job.state = _ended(job)
@@ -172,7 +172,7 @@ def _collect(job: Job) -> None:
     """Notes how a job ended, if it has."""
     assert job.process is not None
     job.read_log()
-    ended = job.directory.result.exists()  # what is written last
+    ended = job.directory.ended
     if job.process.poll() is None and not ended:
         return
     job.seconds = time.monotonic() - job.begun

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +63,12 @@ class Verdict:
 def restored(entry: Mapping[str, Any]) -> Verdict:
     """A verdict from what ``dataclasses.asdict`` and JSON made of it."""
     return Verdict(**{**entry, "runs": tuple(entry["runs"])})
+
+
+def counted(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """How many claims have which verdict, each of the three in this order."""
+    found = Counter(verdict.verdict for verdict in verdicts)
+    return {kind: found[kind] for kind in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)}
 
 
 @dataclass(frozen=True)

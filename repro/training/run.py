@@ -379,7 +379,7 @@ def train(
     revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
     run, exists = prepare(config, out, resume, overwrite)
     with run.locked(), numerics(config.dtype, chosen):
-        if exists and run.result.exists():
+        if exists and run.ended:
             result = run.read_result()
             if result["status"] == "diverged":
                 raise DivergedError(f"{run.path}: {result['reason']}")

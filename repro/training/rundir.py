@@ -61,6 +61,11 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def ended(self) -> bool:
+        """Whether the run has ended: its outcome is what is written last."""
+        return self.result.exists()
+
+    @property
     def lock(self) -> Path:
         """Held by the process that writes here."""
         return self.path / ".lock"
