@@ -668,7 +668,7 @@ def bench_parts(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
 ) -> None:
-    """Where an epoch's time goes and how it grows, about an hour; less with fewer sizes or optimisers.
+    """Where an epoch's time goes and how it grows, about two hours; less with fewer sizes or optimisers.
 
     Sampling, local energy, gradient and the parts of the update are timed apart, with the operations of their matrix
     products and the fraction of this machine's own rate that they reach. Particles, walkers and units a layer are
@@ -691,8 +691,8 @@ def bench_parts(
         table.add_row(
             *(str(row[name]) for name in ("optimizer", "particles", "walkers", "hidden", "part")),
             f"{row['seconds']:.4f}",
-            f"{row['operations'] / 1e9:.2f}",
-            f"{100 * row['fraction_of_rate']:.0f}",
+            "" if math.isnan(row["operations"]) else f"{row['operations'] / 1e9:.2f}",
+            "" if math.isnan(row["operations"]) else f"{100 * row['fraction_of_rate']:.0f}",
             "" if math.isnan(memory) else f"{memory:.2f}",
         )
     Console().print(table)
@@ -731,6 +731,51 @@ def bench_peers(
     for row in rows.to_dict("records"):
         cells = (str(row[name]) for name in ("task", "code", "particles"))
         table.add_row(*cells, f"{row['seconds']:.4f}", f"{row['peak_memory_gb']:.2f}", f"{row['over_ours']:.2f}")
+    Console().print(table)
+
+
+@bench.command("sweeps")
+def bench_sweeps(
+    cases: Annotated[
+        str, typer.Option("--cases", help="As in '2:-10 3:-20,20': particles, and couplings V0.")
+    ] = "2:-10 3:20 4:-20 5:-20 6:10",
+    sweeps: Annotated[
+        list[str] | None, typer.Option("--sweeps", help="Repeatable, numbers or auto; 10, 40, 100, 400, auto.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Of the training, by proximal DGD.")] = 200,
+    walkers: Annotated[int, typer.Option("--walkers", help="Walkers, in the training and after it.")] = 1024,
+    batches: Annotated[int, typer.Option("--batches", help="Batches of all walkers; a multiple of ten.")] = 400,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each case.")] = Path(
+        "output/sweeps.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
+) -> None:
+    """How long a walk has to be: the energy of one trained state by walks of several lengths, about half an hour.
+
+    A state of each case is trained, with walks that find their own length; then its parameters are held and every
+    length asked for measures its energy, and how many independent samples it makes a second.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.benchmarks.sweeps import bench_sweeps as run_bench
+    from repro.study.claims import parse_cases
+
+    asked = [_whole_number_or_word(text) for text in sweeps or ["10", "40", "100", "400", "auto"]]
+    rows = run_bench(parse_cases(cases), asked, epochs, walkers, batches, out, resume)
+    table = Table("A", "V0", "sweeps", "made", "correlation", "energy", "error", "independent samples a second")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            *(str(row[name]) for name in ("particles", "v0", "asked")),
+            f"{row['sweeps']:.0f}",
+            f"{row['correlation']:.3f}",
+            f"{row['energy']:.6f}",
+            f"{row['error']:.6f}",
+            f"{row['ess'] / row['seconds']:.0f}",
+        )
     Console().print(table)
 
 

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from repro.ansatz.wavefunction import slater_wavefunction
 from repro.cli import app
+from repro.config import SystemConfig
 from repro.errors import InputError, ReproError
-from repro.sampling.metropolis import initial_chain, walk
+from repro.sampling.metropolis import LENGTH_BOUNDS, STRIDE, initial_chain, walk
 from repro.study.benchmarks import epoch as whole_epoch
-from repro.study.benchmarks import peers
-from repro.study.benchmarks.growth import PARTS, WHOLE, growth
+from repro.study.benchmarks import peers, sweeps
+from repro.study.benchmarks.growth import WHOLE, growth
 from repro.study.benchmarks.isolated import measure_each
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.parts import Size, bench_parts, measure
@@ -104,13 +105,24 @@ def test_growth_finds_the_exponents_of_a_law():
     )
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "qn-mr-kfac", "dgd"])
-def test_the_parts_of_an_epoch(optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "update"),
+    [
+        ("adam", []),
+        ("qn-mr-kfac", ["derivatives", "direction", "scaling"]),
+        ("dgd", ["derivatives", "direction", "scaling"]),
+        ("spring", ["update"]),
+    ],
+)
+def test_the_parts_of_an_epoch(optimizer, update):
     whole, *parts = measure(Size(optimizer, 2, 64, 5, 64))
     assert whole["part"] == WHOLE
-    assert [row["part"] for row in parts] == list(PARTS[:3] if optimizer == "adam" else PARTS)
+    assert [row["part"] for row in parts] == ["sampling", "local energy", "gradient", *update]
     assert all(row["seconds"] >= 0.0 for row in parts)
-    assert whole["operations"] == pytest.approx(sum(row["operations"] for row in parts))
+    # What SPRING computes is not counted, so nothing is said of the whole.
+    assert np.isnan([row["operations"] for row in (parts[-1], whole)]).all() == (optimizer == "spring")
+    if optimizer != "spring":
+        assert whole["operations"] == pytest.approx(sum(row["operations"] for row in parts))
     assert whole["compile_seconds"] > 0.0
     assert whole["peak_memory_gb"] > 0.0
     if optimizer == "dgd":
@@ -157,6 +169,65 @@ def test_a_benchmark_says_what_it_cannot_measure(tmp_path):
             bench_parts(*arguments, tmp_path / "parts.csv")
     with pytest.raises(ReproError, match=r"case 1: .*missing"):
         list(measure_each("repro.study.benchmarks.parts", [(1,)], lambda n: f"case {n}", str))
+
+
+@pytest.mark.usefixtures("optimized")  # it computes for longer than it compiles
+def test_walks_of_any_length_measure_one_energy(monkeypatch):
+    monkeypatch.setattr(sweeps, "OPTIMIZER", "adam")  # compiles sooner
+    short, longer, own = sweeps.measure(2, -10.0, 5, 64, 200, [2, 40, "auto"])
+    assert [row["asked"] for row in (short, longer, own)] == ["2", "40", "auto"]
+    assert (short["sweeps"], longer["sweeps"]) == (2.0, 40.0)
+    assert LENGTH_BOUNDS[0] <= own["sweeps"] <= LENGTH_BOUNDS[1]
+    assert round(own["sweeps"] * own["batches"]) % STRIDE == 0
+    for one, other in ((short, longer), (own, longer)):
+        assert abs(one["energy"] - other["energy"]) < 5.0 * np.hypot(one["error"], other["error"])
+    # What is alike from batch to batch counts for less.
+    assert short["correlation"] > 0.5 > own["correlation"]
+    assert short["ess"] < 0.5 * longer["ess"]
+    assert short["error"] > longer["error"]
+    assert all(row["seconds"] > 0.0 for row in (short, longer, own))
+
+
+def test_walks_are_measured_case_by_case(tmp_path, monkeypatch):
+    out, asked = tmp_path / "sweeps.csv", []
+
+    def measured(module, cases, label, outcome):
+        for case in cases:
+            asked.append(case[:2])
+            if len(asked) == 2:
+                raise KeyboardInterrupt
+            numbers = {"energy": -1.23456789, "error": 1e-6, "ess": 100.0, "seconds": 2.0}
+            rows = [{"particles": case[0], "v0": case[1], "asked": str(one), **numbers} for one in case[-1]]
+            assert outcome(rows) == "10: 50 a second, auto: 50 a second"
+            yield rows
+
+    monkeypatch.setattr(sweeps, "measure_each", measured)
+    arguments = ([SystemConfig(2, -10.0), SystemConfig(3, 20.0)], [10, "auto"], 5, 64, 20, out)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.bench_sweeps(*arguments)
+    with pytest.raises(InputError, match="is there already"):
+        sweeps.bench_sweeps(*arguments)
+    table = sweeps.bench_sweeps(*arguments, resume=True)
+    assert asked == [(2, -10.0), (3, 20.0), (3, 20.0)]
+    assert list(table["asked"]) == ["10", "auto"] * 2
+    assert (pd.read_csv(out)["energy"] == -1.23456789).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--batches", "15"], "batches = 15: must be a multiple of 10"),
+        (["--batches", "0"], "batches = 0"),
+        (["--sweeps", "0"], "sweeps = 0"),
+        (["--sweeps", "many"], "sweeps = 'many'"),
+        (["--cases", "two"], "cases = 'two'"),
+        (["--walkers", "1"], "walkers = 1"),
+    ],
+)
+def test_walks_that_cannot_be_measured(tmp_path, arguments, told):
+    done = CliRunner().invoke(app, ["bench", "sweeps", "--out", str(tmp_path / "sweeps.csv"), *arguments])
+    assert isinstance(done.exception, InputError)
+    assert told in str(done.exception)
 
 
 @pytest.mark.parametrize("code", peers.TASKS["laplacian"])

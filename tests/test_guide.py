@@ -58,7 +58,7 @@ def test_bench_prints_and_stores_the_table(tmp_path):
     out = tmp_path / "T01.csv"
     done = repro(
         *("bench", "epoch", "--particles", "2", "--walkers", "64", "--sweeps", "2", "--epochs", "5"),
-        *("--optimizer", "dgd", "--out", str(out)),
+        *("--optimizer", "adam", "--out", str(out)),
     )
     assert done.returncode == 0, done.stderr
     assert "about 0 min left" in done.stderr
@@ -66,7 +66,7 @@ def test_bench_prints_and_stores_the_table(tmp_path):
     assert header.startswith(
         "optimizer,particles,walkers,sweeps,epochs,seconds_per_epoch,fastest_seconds_per_epoch,compile_seconds,"
     )
-    assert ours.startswith("dgd,2,64,2,5,")
+    assert ours.startswith("adam,2,64,2,5,")
     assert dense.startswith('"dgd, dense",2,64,2,1,')
     assert dict(zip(header.split(","), ours.split(","), strict=True))["rounds"] == "1"
     assert float(ours.split(",")[-1]) > 0

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 WHOLE = "whole epoch"
-PARTS = ("sampling", "local energy", "gradient", "derivatives", "direction", "scaling")
+UPDATE = "update"
+"""Of an optimiser whose update is not taken apart."""
+PARTS = ("sampling", "local energy", "gradient", "derivatives", "direction", "scaling", UPDATE)
 LEAST_PARTICLES = 4
 """From here on growth with A is fitted: with fewer, what does not grow is too large a part."""
 

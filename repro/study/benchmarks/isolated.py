@@ -16,10 +16,10 @@ from repro.errors import InputError, ReproError
 from repro.training.files import write_atomic
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes measurements as CSV, with six digits; makes the folder."""
+def write_table(table: pd.DataFrame, path: Path, digits: int = 6) -> None:
+    """Writes measurements as CSV, with so many digits; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, table.to_csv(index=False, float_format="%.6g").encode())
+    write_atomic(path, table.to_csv(index=False, float_format=f"%.{digits}g").encode())
 
 
 def keep(path: Path) -> None:

@@ -4,14 +4,18 @@ One epoch is a walk, the local energies, the gradient, and an update; a second-o
 of ln|psi| at the walkers, the direction (Kronecker factors, MINRES) and the quadratic model that scales it. Each part
 is a compiled program of its own here, so that the sum of the parts can be compared with the whole epoch, in which the
 compiler sees them together. The direction alone has no program: it is what is left of the update.
+
+The updates of proximal DGD, minSR and SPRING are timed as a whole. Their operations are not counted: how often proximal
+DGD's loops run is data, and so, then, is the fraction of the machine's rate that their epochs reach.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ import jax.numpy as jnp
 import pandas as pd
 from jax import Array
 
-from repro.config import OPTIMIZERS, RunConfig, SecondOrderConfig
+from repro.config import OPTIMIZERS, AdamConfig, RunConfig, SecondOrderConfig
 from repro.curvature.blocks import partition
 from repro.curvature.derivatives import Derivatives, derivatives
 from repro.curvature.structured import MixedDerivatives, Scores
@@ -30,7 +34,7 @@ from repro.optimizers.presets import COMPOSITIONS
 from repro.optimizers.second_order import quadratic_model
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
-from repro.study.benchmarks.growth import PARTS, WHOLE
+from repro.study.benchmarks.growth import PARTS, UPDATE, WHOLE
 from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
@@ -77,20 +81,40 @@ class Size:
 
 @dataclass(frozen=True)
 class _Timed:
-    """A part: seconds and operations of one execution, and how many of those an epoch has on average."""
+    """A part: seconds and operations (NaN: not counted) of one execution, and how many an epoch has on average."""
 
     seconds: float
     operations: float
     times: float = 1.0
 
 
+def _update_of(optimizer: Optimizer) -> Callable[..., Any]:
+    """One update: (its state, gradient, parameters, walkers, local energies) -> its state."""
+
+    def update(opt_state: Any, grads: Any, params: Any, x: Array, energies: Array) -> Any:
+        return optimizer.update(grads, opt_state, params, walkers=x, local_energies=energies)[1]
+
+    return update
+
+
+def _seconds_of_update(update: Callable[..., Any], opt_state: Any, *given: Any) -> float:
+    """Mean over a period of updates at one place."""
+    updated = jax.jit(update)
+
+    def period(opt_state: Any) -> Any:
+        for _ in range(EPOCHS):
+            opt_state = updated(opt_state, *given)
+        return opt_state
+
+    return seconds_of(period, opt_state) / EPOCHS
+
+
 def _second_order_parts(
-    model: Model, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, energies: Array
+    model: Model, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, grads: Any, energies: Array
 ) -> dict[str, _Timed]:
     psi, chunk = model.wavefunction, model.walker_chunk
     composition = COMPOSITIONS[config.name]
     params, x = state.params, state.chain.walkers
-    grads = energy_gradient(psi, params, x, clip_local_energies(energies), chunk)
 
     def differentiate(params: Any, x: Array) -> Any:
         found = derivatives(psi, params, x, chunk, composition.mixed)
@@ -101,19 +125,10 @@ def _second_order_parts(
         found = Derivatives(psi, params, x, chunk, partition(psi, params), Scores(layers), slopes, layers)
         return quadratic_model(composition, config, found, energies).gram(vectors)
 
-    def update(opt_state: Any, grads: Any, params: Any, x: Array, energies: Array) -> Any:
-        return optimizer.update(grads, opt_state, params, walkers=x, local_energies=energies)[1]
-
     stored = jax.block_until_ready(jax.jit(differentiate)(params, x))
     blocks = partition(psi, params).split(grads)
     compared = (params, x, energies, *stored, (blocks, blocks))
-    updated = jax.jit(update)
-
-    def period(opt_state: Any) -> Any:
-        for _ in range(EPOCHS):
-            opt_state = updated(opt_state, grads, params, x, energies)
-        return opt_state
-
+    update, given = _update_of(optimizer), (state.opt_state, grads, params, x, energies)
     # The greedy choice of gamma compares three candidates in one epoch of each interval.
     trials = 1.0 if config.factors is None else (config.factors.interval + 2.0) / config.factors.interval
     iterations = () if config.minres is None else (float(config.minres.iterations),)
@@ -124,10 +139,7 @@ def _second_order_parts(
         ),
         "scaling": _Timed(seconds_of(jax.jit(scale), *compared), matrix_operations(scale, *compared), trials),
     }
-    whole = _Timed(
-        seconds_of(period, state.opt_state) / EPOCHS,
-        matrix_operations(update, state.opt_state, grads, params, x, energies, repetitions=repetitions),
-    )
+    whole = _Timed(_seconds_of_update(update, *given), matrix_operations(update, *given, repetitions=repetitions))
     known = parts.values()
     parts["direction"] = _Timed(
         max(0.0, whole.seconds - sum(part.times * part.seconds for part in known)),
@@ -186,8 +198,12 @@ def measure(size: Size) -> list[dict[str, Any]]:
                 matrix_operations(differentiate, params, x, energies),
             ),
         }
+        grads = jax.jit(differentiate)(params, x, energies)
         if isinstance(config.optimizer, SecondOrderConfig):
-            parts |= _second_order_parts(model, phase.optimizer, config.optimizer, state, energies)
+            parts |= _second_order_parts(model, phase.optimizer, config.optimizer, state, grads, energies)
+        elif not isinstance(config.optimizer, AdamConfig):  # whose update is next to nothing
+            update = _update_of(phase.optimizer)
+            parts[UPDATE] = _Timed(_seconds_of_update(update, state.opt_state, grads, params, x, energies), math.nan)
         rate = product_rate()
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     common = {
