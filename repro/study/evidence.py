@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repro.config import AUTO, PROXIMAL_PARTS, RunConfig, SystemConfig
+from repro.config import PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references import known_energy, stored_reference
 from repro.study import convergence
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
-from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS, STUDIED_SWEEPS, WALKED
+from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
 from repro.study.large import OWN, STUDIED, SYSTEMS, excess_left, large_runs
@@ -35,7 +35,6 @@ COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 COMPARED_PARTICLES = (2, 4, 6)
 SCALING = f"{STORED_RUNS}/growth/F15.csv"
 BESIDE_PEERS = f"{STORED_RUNS}/growth/peers.csv"
-WALKS = f"{STORED_RUNS}/growth/sweeps.csv"
 GROWN_PARTICLES = (4, 6, 10, 16, 20)
 """Growth from two particles on is compared for these."""
 SMALL_STATES = 15
@@ -247,42 +246,6 @@ def peer_ratios(runs: Sequence[Run]) -> list[Item]:
         ]
 
 
-def sweeps_table() -> pd.DataFrame:
-    """The stored table of ``repro bench sweeps``."""
-    return pd.read_csv(project_path(WALKS), dtype={"asked": str})
-
-
-def _beside_studied_sweeps(compared: Callable[[pd.Series, pd.Series], float]) -> Callable[[Sequence[Run]], list[Item]]:
-    """Walks of a length of their own beside the study's: a number from the two rows of each state."""
-
-    def items(runs: Sequence[Run]) -> list[Item]:
-        del runs
-        with _reading(WALKS, "repro bench sweeps"):
-            table = sweeps_table().set_index(["particles", "v0", "asked"])
-            return [
-                Item(
-                    f"A = {count}, V0 = {v0:g}",
-                    compared(table.loc[(count, v0, AUTO)], table.loc[(count, v0, str(STUDIED_SWEEPS))]),
-                )
-                for count, v0 in WALKED
-            ]
-
-    return items
-
-
-def _shift(own: pd.Series, studied: pd.Series) -> float:
-    """Difference of two energies in standard errors."""
-    return abs(own["energy"] - studied["energy"]) / math.hypot(own["error"], studied["error"])
-
-
-def _gain(own: pd.Series, studied: pd.Series) -> float:
-    """Independent samples a second over those of the study's walks."""
-    return (own["ess"] / own["seconds"]) / (studied["ess"] / studied["seconds"])
-
-
-sweep_shifts, sweep_gains = _beside_studied_sweeps(_shift), _beside_studied_sweeps(_gain)
-
-
 def ci_excesses(runs: Sequence[Run]) -> list[Item]:
     """How far 20-mode configuration interaction lies above the exact energy, relative."""
     del runs
@@ -400,8 +363,6 @@ COMPUTED = {
     "cost_ratio": Computed(cost_ratios, len(COMPARED_COSTS) * len(COMPARED_PARTICLES)),
     "growth_ratio": Computed(growth_ratios, len(GROWN_PARTICLES)),
     "peer_ratio": Computed(peer_ratios, len(PEERS) * len(PEER_PARTICLES)),
-    "sweep_shift": Computed(sweep_shifts, len(WALKED)),
-    "sweep_gain": Computed(sweep_gains, len(WALKED)),
     "ablation_loss": Computed(ablation_losses, len(PROXIMAL_PARTS), ablation_configs),
     "excess_left": Computed(_of_large(excess_left), len(STUDIED) * len(SYSTEMS), lambda: large_runs(STUDIED)),
     "large_error": Computed(_of_large(convergence.final_error), len(SYSTEMS), lambda: large_runs([OWN])),
