@@ -28,7 +28,6 @@ from repro.study.benchmarks.isolated import measure_each, table_so_far, write_ta
 from repro.study.profiles import configure
 from repro.training.epoch import density, walker_energies
 from repro.training.run import Model, load_state, numerics, train
-from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION_STREAM, TrainState, stream_key
 from repro.training.statistics import estimate_energy
 
@@ -38,11 +37,11 @@ CALLS = 10
 
 
 class _Batches(NamedTuple):
-    """Of each batch: local energies ``(B, W)``, sweeps before it ``(B,)``, and the correlation that they left."""
+    """Of each batch: local energies ``(B, W)``, sweeps before it ``(B,)``, and walkers ``(B, W, A)``."""
 
     energies: Array
     sweeps: Array
-    correlation: Array
+    walkers: Array
 
 
 def _config(particles: int, v0: float, epochs: int, walkers: int, sweeps: Sweeps = AUTO) -> RunConfig:
@@ -58,27 +57,37 @@ def _config(particles: int, v0: float, epochs: int, walkers: int, sweeps: Sweeps
     )
 
 
-def _batches_of(model: Model, state: TrainState, sweeps: Sweeps, key: Array, batches: int) -> tuple[_Batches, float]:
-    """Batches at fixed parameters, and the seconds that they took."""
+def _batches_of(
+    model: Model, state: TrainState, sweeps: Sweeps, key: Array, batches: int
+) -> tuple[_Batches, Array, float]:
+    """Batches at fixed parameters, the correlations that their walks left, and the seconds that the batches took."""
     params, chain = state.params, state.chain if sweeps == AUTO else state.chain._replace(length=())
 
     def batch(params: Any, chain: Chain, key: Array) -> tuple[Chain, _Batches]:
-        target = density(model.wavefunction, params)
-        following, _ = walk(target, chain, key, sweeps, model.unroll)
+        following, _ = walk(density(model.wavefunction, params), chain, key, sweeps, model.unroll)
         energies = walker_energies(model.wavefunction, params, following.walkers, model.system, model.walker_chunk)
         made = planned_sweeps(chain) if sweeps == AUTO else jnp.int32(sweeps)
-        left = left_correlation(*((one.walkers, target(one.walkers)) for one in (chain, following)))
-        return following, _Batches(energies, made, left)
+        return following, _Batches(energies, made, following.walkers)
+
+    def correlations(params: Any, x: Array) -> Array:
+        at = x, jax.lax.map(density(model.wavefunction, params), x)
+        return jax.lax.map(
+            lambda pair: left_correlation(*pair),
+            (jax.tree.map(lambda a: a[:-1], at), jax.tree.map(lambda a: a[1:], at)),
+        )
 
     program = jax.jit(lambda params, chain, keys: jax.lax.scan(lambda c, key: batch(params, c, key), chain, keys))
     keys = jax.random.split(key, batches + batches // CALLS).reshape(CALLS + 1, -1)
     chain, _ = jax.block_until_ready(program(params, chain, keys[0]))
+    first = chain.walkers[None]
     begin, parts = time.perf_counter(), []
     for part in keys[1:]:
         chain, found = jax.block_until_ready(program(params, chain, part))
         parts.append(found)
     seconds = time.perf_counter() - begin
-    return jax.tree.map(lambda *values: jnp.concatenate(values), *parts), seconds
+    joined = jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
+    # Not in the time of a batch: two densities more are a fifth of ten sweeps.
+    return joined, jax.jit(correlations)(params, jnp.concatenate([first, joined.walkers])), seconds
 
 
 def measure(
@@ -97,10 +106,10 @@ def measure(
         run = train(config, Path(folder) / "run").run
         device = jax.devices()[0]
         with numerics(config.dtype, device):
-            model, _, state, _ = load_state(config, RunDirectory(run.path), None, device.platform)
+            model, _, state, _ = load_state(config, run, None, device.platform)
             for number, sweeps in enumerate(asked):
                 key = jax.random.fold_in(stream_key(model.seed, EVALUATION_STREAM), number)
-                found, seconds = _batches_of(model, state, sweeps, key, batches)
+                found, correlation, seconds = _batches_of(model, state, sweeps, key, batches)
                 estimate = estimate_energy(np.asarray(found.energies))
                 rows.append(
                     {
@@ -111,7 +120,7 @@ def measure(
                         "sweeps": float(np.mean(np.asarray(found.sweeps))),
                         "batches": batches,
                         "walkers": walkers,
-                        "correlation": float(np.mean(np.asarray(found.correlation))),
+                        "correlation": float(np.mean(np.asarray(correlation))),
                         "energy": estimate.energy,
                         "error": estimate.error,
                         "ess": estimate.ess,
