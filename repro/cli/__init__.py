@@ -1,0 +1,80 @@
+"""The command line, ``repro --help``.
+
+Commands import what they need themselves: ``repro --help`` should not wait for JAX.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from repro import __version__
+from repro.cli.benchmarks import bench
+from repro.cli.energies import reference, references
+from repro.cli.machine import doctor
+from repro.cli.runs import evaluate, observables, train
+from repro.cli.study import claims, figures, report, store, sweep, verify, why
+from repro.errors import ReproError
+
+INTERRUPTED = 130  # as shells report a death by SIGINT
+
+app = typer.Typer(
+    name="repro",
+    help="Optimisers for neural-network quantum states, compared on trapped one-dimensional fermions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+for _command in (
+    *(train, evaluate, observables, reference, references),
+    *(figures, sweep, store, claims, verify, why, report, doctor),
+):
+    app.command()(_command)
+app.add_typer(bench, name="bench")
+
+
+def main() -> None:
+    """Runs the command line; user errors end as one line on standard error and exit code 2."""
+    try:
+        # Commands return nothing; a number is the exit code of a typer.Exit, or of an interruption that typer caught.
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
+    except ReproError as error:
+        _fail(str(error), error.exit_code)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; go on with the same command, and --resume where it has that option", INTERRUPTED)
+    except Exception as error:
+        # Usage errors: typer carries its own copy of click, whose exceptions are known only by this method.
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        _fail(f"{describe()} (see `repro --help`)", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

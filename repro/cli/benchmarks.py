@@ -1,0 +1,188 @@
+"""Commands that measure speed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repro.cli.options import whole_number_or_word
+
+bench = typer.Typer(help="Measure speed; ratios within one run.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def _cell(value: float, form: str) -> str:
+    """A number in a table; nothing where none was measured."""
+    return "" if math.isnan(value) else format(value, form)
+
+
+@bench.command("epoch")
+def bench_epoch(
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2, 4 and 6.")] = None,
+    optimizer: Annotated[
+        list[str] | None, typer.Option("--optimizer", help="Repeatable; the study's six when left out.")
+    ] = None,
+    walkers: Annotated[int, typer.Option("--walkers", help="Parallel Markov chains.")] = 4096,
+    sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Epochs timed at once, five times over, after compilation.")
+    ] = 5,
+    baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Also time DGD with dense blocks.")] = True,
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="How often all are measured, minutes apart; the quickest is kept.")
+    ] = 1,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each measurement.")] = Path(
+        "output/T01.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rounds of the table in --out.")] = False,
+) -> None:
+    """Seconds and memory of one epoch of each optimiser beside a dense DGD: table T01, about 17 minutes a round.
+
+    Each is compiled and timed in a process of its own; everything of an epoch is included. Other work on the machine
+    only ever adds to the seconds: more rounds, now or later with --resume, come closer to what an epoch takes.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.benchmarks.epoch import bench_epoch as run_bench
+
+    sizes = (particles or [2, 4, 6], walkers, sweeps, epochs)
+    rows = run_bench(optimizer or [], *sizes, baseline, out, rounds, resume)
+    table = Table("optimizer", "A", "s/epoch", "compile s", "peak GB", "dense / this")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            str(row["optimizer"]),
+            str(row["particles"]),
+            f"{row['seconds_per_epoch']:.3f}",
+            f"{row['compile_seconds']:.1f}",
+            f"{row['peak_memory_gb']:.2f}",
+            _cell(row["dense_over_this"], ".1f"),
+        )
+    Console().print(table)
+
+
+@bench.command("parts")
+def bench_parts(
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 4, 2, 6, 10, 16, 20.")] = None,
+    walkers: Annotated[list[int] | None, typer.Option("--walkers", help="Repeatable; 4096, 1024, 16384.")] = None,
+    hidden: Annotated[list[int] | None, typer.Option("--hidden", help="Repeatable; 64, 32, 128.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option("--optimizer", help="Repeatable; all when left out.")] = None,
+    sweeps: Annotated[int, typer.Option("--sweeps", help="Metropolis sweeps between two epochs.")] = 400,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each measurement.")] = Path(
+        "output/parts.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
+) -> None:
+    """Where an epoch's time goes and how it grows, about two hours; less with fewer sizes or optimisers.
+
+    Sampling, local energy, gradient and the parts of the update are timed apart, with the operations of their matrix
+    products and the fraction of this machine's own rate that they reach. Particles, walkers and units a layer are
+    varied one at a time, from the first of each list.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.benchmarks.growth import growth
+    from repro.study.benchmarks.parts import bench_parts as run_bench
+
+    sizes = (particles or [4, 2, 6, 10, 16, 20], walkers or [4096, 1024, 16384], hidden or [64, 32, 128])
+    rows = run_bench(optimizer or [], *sizes, sweeps, out, resume)
+    table = Table("optimizer", "A", "W", "H", "part", "seconds", "GFLOP", "% of rate", "GB")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            *(str(row[name]) for name in ("optimizer", "particles", "walkers", "hidden", "part")),
+            f"{row['seconds']:.4f}",
+            _cell(row["operations"] / 1e9, ".2f"),
+            _cell(100 * row["fraction_of_rate"], ".0f"),
+            _cell(row["peak_memory_gb"], ".2f"),
+        )
+    Console().print(table)
+    exponents = Table("optimizer", "part", "with", "of", "exponent")
+    for row in growth(rows).to_dict("records"):
+        cells = (str(row[name]) for name in ("optimizer", "part", "with", "of"))
+        exponents.add_row(*cells, f"{row['exponent']:.2f} +- {row['error']:.2f}")
+    if exponents.row_count:
+        Console().print(exponents)
+
+
+@bench.command("peers")
+def bench_peers(
+    particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2, 4 and 6.")] = None,
+    walkers: Annotated[int, typer.Option("--walkers", help="Walkers, the same for all.")] = 4096,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV.")] = Path("output/peers.csv"),
+) -> None:
+    """The same work by folx and NetKet on the same ansatz: Laplacians and natural-gradient steps, about 10 minutes.
+
+    Needs one of them: `make setup LOCK=peers`. Each is timed in a process of its own.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.benchmarks.isolated import keep, write_table
+    from repro.study.benchmarks.peers import bench_peers as run_bench
+    from repro.study.benchmarks.tasks import PEER_PARTICLES
+
+    keep(out)
+    rows = run_bench(particles or PEER_PARTICLES, walkers)
+    write_table(rows, out)
+    table = Table("task", "code", "A", "seconds", "GB", "over ours")
+    for row in rows.to_dict("records"):
+        cells = (str(row[name]) for name in ("task", "code", "particles"))
+        table.add_row(*cells, f"{row['seconds']:.4f}", f"{row['peak_memory_gb']:.2f}", f"{row['over_ours']:.2f}")
+    Console().print(table)
+
+
+@bench.command("sweeps")
+def bench_sweeps(
+    cases: Annotated[
+        str, typer.Option("--cases", help="As in '2:-10 3:-20,20': particles, and couplings V0.")
+    ] = "2:-10 3:20 4:-20 5:-20 6:10",
+    sweeps: Annotated[
+        list[str] | None, typer.Option("--sweeps", help="Repeatable, numbers or auto; 10, 40, 100, 400, auto.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Of the training, by proximal DGD.")] = 200,
+    walkers: Annotated[int, typer.Option("--walkers", help="Walkers, in the training and after it.")] = 1024,
+    batches: Annotated[int, typer.Option("--batches", help="Batches of all walkers; a multiple of ten.")] = 400,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each case.")] = Path(
+        "output/sweeps.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
+) -> None:
+    """How long a walk has to be: the energy of one trained state by walks of several lengths, about half an hour.
+
+    A state of each case is trained, with walks that find their own length; then its parameters are held and every
+    length asked for measures its energy, and how many independent samples it makes a second.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.study.benchmarks.sweeps import bench_sweeps as run_bench
+    from repro.study.claims import parse_cases
+
+    asked = [whole_number_or_word(text) for text in sweeps or ["10", "40", "100", "400", "auto"]]
+    rows = run_bench(parse_cases(cases), asked, epochs, walkers, batches, out, resume)
+    table = Table("A", "V0", "sweeps", "made", "correlation", "energy", "error", "independent samples a second")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            *(str(row[name]) for name in ("particles", "v0", "asked")),
+            f"{row['sweeps']:.0f}",
+            f"{row['correlation']:.3f}",
+            f"{row['energy']:.6f}",
+            f"{row['error']:.6f}",
+            f"{row['ess'] / row['seconds']:.0f}",
+        )
+    Console().print(table)

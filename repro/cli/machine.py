@@ -1,0 +1,27 @@
+"""The command that examines the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def doctor() -> None:
+    """Say what this machine has, what is wrong with it, and how to mend it; exit code 1 if something is."""
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.doctor import examine
+
+    findings = examine(Path.cwd())
+    table = Table(show_header=False)
+    for finding in findings:
+        mark = "[red]wrong[/red]" if finding.remedy else "[green]ok[/green]"
+        table.add_row(mark, finding.subject, finding.value + (f"\n-> {finding.remedy}" if finding.remedy else ""))
+    Console().print(table)
+    if any(finding.remedy for finding in findings):
+        raise typer.Exit(1)

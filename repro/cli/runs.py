@@ -1,0 +1,313 @@
+"""Commands on a single run: train, evaluate, observables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repro.cli.options import V0, AsJson, Device, Particles, Sigma0, whole_number_or_word
+from repro.config import PROXIMAL_PARTS
+from repro.errors import ReproError
+
+
+def train(
+    particles: Particles,
+    v0: V0,
+    out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            "--optimizer",
+            help="adam, kfac, qn-kfac, qn-mr-kfac, ngd, dgd; or, beyond the study, proximal-dgd, minsr, spring.",
+        ),
+    ] = "adam",
+    sigma0: Sigma0 = 0.5,
+    profile: Annotated[
+        str,
+        typer.Option("--profile", help="smoke (seconds), laptop (minutes on two cores) or paper (the study's size)."),
+    ] = "laptop",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Energy epochs; the profile's when left out.")] = None,
+    pretrain_epochs: Annotated[
+        int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
+    ] = None,
+    pretrain_learning_rate: Annotated[
+        float | None,
+        typer.Option("--pretrain-learning-rate", help="Of that fit: 1e-4; more than ten particles want 1e-3."),
+    ] = None,
+    evaluation_batches: Annotated[
+        int | None, typer.Option("--evaluation-batches", help="Walks that the final energy is averaged over.")
+    ] = None,
+    walkers: Annotated[int | None, typer.Option("--walkers", help="Parallel Markov chains.")] = None,
+    sweeps: Annotated[
+        str | None,
+        typer.Option(
+            "--sweeps",
+            help="Metropolis sweeps between two epochs, or auto: as many as the walkers need to forget all but a "
+            "tenth of where they were.",
+        ),
+    ] = None,
+    layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
+    hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
+    determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="released (the authors' code; default), deck (the printed algorithm), or the first with points of "
+            "the second, as in released/ratio: fisher, factors, residual, ratio, energies, clipping.",
+        ),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam, 1e-4; minSR, SPRING.")] = None,
+    damping: Annotated[float | None, typer.Option("--damping", help="Initial damping lambda; 1e3.")] = None,
+    damping_factor: Annotated[
+        float | None, typer.Option("--damping-factor", help="w1 of the damping's rule; 0.95.")
+    ] = None,
+    damping_interval: Annotated[
+        int | None, typer.Option("--damping-interval", help="Epochs between adaptations of the damping; 5.")
+    ] = None,
+    damping_min: Annotated[float | None, typer.Option("--damping-min", help="Least damping; 1e-7.")] = None,
+    damping_max: Annotated[float | None, typer.Option("--damping-max", help="Largest damping; 1e20.")] = None,
+    ratio_low: Annotated[
+        float | None,
+        typer.Option("--ratio-low", help="Ratio of actual to predicted change below which the damping grows; 0.25."),
+    ] = None,
+    ratio_high: Annotated[
+        float | None, typer.Option("--ratio-high", help="Ratio above which it shrinks; 0.75.")
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option("--gamma", help="Initial gamma of the Kronecker factors; the root of the damping.")
+    ] = None,
+    gamma_factor: Annotated[
+        float | None, typer.Option("--gamma-factor", help="w2 of gamma's greedy rule; sqrt(0.95).")
+    ] = None,
+    gamma_interval: Annotated[
+        int | None, typer.Option("--gamma-interval", help="Epochs between comparisons of gamma; 5.")
+    ] = None,
+    gamma_min: Annotated[float | None, typer.Option("--gamma-min", help="Least gamma; 1e-4.")] = None,
+    gamma_max: Annotated[float | None, typer.Option("--gamma-max", help="Largest gamma; 1e20.")] = None,
+    factor_memory: Annotated[
+        float | None, typer.Option("--factor-memory", help="Largest weight of the past in the factors' averages; 0.9.")
+    ] = None,
+    minres_iterations: Annotated[
+        int | None, typer.Option("--minres-iterations", help="Most MINRES iterations an epoch; 50.")
+    ] = None,
+    minres_tolerance: Annotated[
+        float | None, typer.Option("--minres-tolerance", help="Relative residual at which MINRES stops; 1e-8.")
+    ] = None,
+    preconditioner_shift: Annotated[
+        float | None,
+        typer.Option("--preconditioner-shift", help="kappa of the preconditioner (diagonal + kappa)^xi; 1e-2."),
+    ] = None,
+    preconditioner_power: Annotated[
+        float | None, typer.Option("--preconditioner-power", help="xi of the preconditioner; 0.75.")
+    ] = None,
+    start_decay: Annotated[
+        float | None,
+        typer.Option("--start-decay", help="zeta: MINRES starts from this multiple of the previous update; 0.95."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="anti-aligned (the study's) or aligned: the sign of that start.")
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option("--momentum", help="SPRING only: mu, what is kept of the previous direction; 0.99.")
+    ] = None,
+    step_limit: Annotated[
+        float | None, typer.Option("--step-limit", help="minSR and SPRING: the largest squared norm of a step.")
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--without",
+            help=f"proximal-dgd only: parts to leave out, of {', '.join(PROXIMAL_PARTS)}, in this order, separated by "
+            "commas.",
+        ),
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    device: Device = None,
+    walker_chunk: Annotated[
+        int | None,
+        typer.Option("--walker-chunk", help="Walkers differentiated at once, to bound memory; chosen when left out."),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option("--checkpoint-seconds", help="Least time between two checkpoints.")
+    ] = 10.0,
+    pretrained: Annotated[
+        Path | None, typer.Option("--pretrained", help="A run to take the pretraining from, instead of repeating it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Train a wavefunction, checkpointing as it goes, and measure its final energy.
+
+    An interrupted run goes on with the same command and --resume, and gives the same curve as an uninterrupted one.
+    Regulators that are left out keep the study's values; one that the optimiser does not have is refused. A run that
+    leaves the finite numbers ends with exit code 3 and keeps its curve and its last good state.
+
+    Example: repro train --optimizer dgd --particles 2 --v0 -10 --profile laptop --out runs/first
+    """
+    from repro.study.profiles import configure
+
+    config = configure(
+        particles=particles,
+        v0=v0,
+        optimizer=optimizer,
+        profile=profile,
+        sigma0=sigma0,
+        seed=seed,
+        epochs=epochs,
+        pretrain_epochs=pretrain_epochs,
+        pretrain_learning_rate=pretrain_learning_rate,
+        evaluation_batches=evaluation_batches,
+        walkers=walkers,
+        sweeps=whole_number_or_word(sweeps),
+        layers=layers,
+        hidden=hidden,
+        determinants=determinants,
+        protocol=protocol,
+        learning_rate=learning_rate,
+        damping=damping,
+        damping_factor=damping_factor,
+        damping_interval=damping_interval,
+        damping_min=damping_min,
+        damping_max=damping_max,
+        ratio_low=ratio_low,
+        ratio_high=ratio_high,
+        gamma=gamma,
+        gamma_factor=gamma_factor,
+        gamma_interval=gamma_interval,
+        gamma_min=gamma_min,
+        gamma_max=gamma_max,
+        factor_memory=factor_memory,
+        minres_iterations=minres_iterations,
+        minres_tolerance=minres_tolerance,
+        preconditioner_shift=preconditioner_shift,
+        preconditioner_power=preconditioner_power,
+        start_decay=start_decay,
+        start=start,
+        momentum=momentum,
+        step_limit=step_limit,
+        without=without,
+        dtype=dtype,
+    )
+    from repro.runtime import configure_jax
+
+    configure_jax(device)
+    from repro.console import reporter
+    from repro.references import known_energy
+    from repro.training.run import train as run_training
+
+    exact = known_energy(config.system)
+    outcome = run_training(
+        config,
+        out,
+        device=device,
+        walker_chunk=walker_chunk,
+        resume=resume,
+        overwrite=overwrite,
+        checkpoint_seconds=checkpoint_seconds,
+        pretrained=pretrained,
+        reporter=reporter(exact),
+    )
+    _print_energy(outcome.result, exact, str(outcome.run.path))
+
+
+def evaluate(
+    directory: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the final energy of a run: further batches at fixed parameters, autocorrelation-aware error, split R-hat.
+
+    A run stored without its checkpoint cannot be sampled again; its stored result is shown, and said to be so.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax(device)
+    from repro.console import reporter
+    from repro.references import known_energy
+    from repro.training.evaluation import evaluate as evaluate_run
+    from repro.training.rundir import RunDirectory
+
+    run = RunDirectory(directory)
+    system = run.read_config().system
+    exact = known_energy(system)
+    if run.checkpoint.exists():
+        result, source = evaluate_run(directory, device=device, reporter=reporter(exact)), "sampled now"
+    else:
+        result, source = run.read_result(), "stored result"
+    if as_json:
+        keys = ("energy", "energy_error", "rhat", "ess", "variance", "rounding")
+        print(json.dumps({key: result.get(key) for key in keys} | {"exact": exact, "source": source}, allow_nan=False))
+    else:
+        _print_energy(result, exact, f"{directory} ({source})")
+
+
+def observables(
+    directory: Annotated[Path, typer.Argument(help="A run directory with its checkpoint.", show_default=False)],
+    batches: Annotated[int, typer.Option("--batches", help="Batches of all walkers, a walk apart.")] = 200,
+    bins: Annotated[int, typer.Option("--bins", help="Bins of the densities.")] = 80,
+    extent: Annotated[
+        float | None,
+        typer.Option("--extent", help="They reach from -extent to extent; left out, as far as the particles do."),
+    ] = None,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the observables that are there.")] = False,
+) -> None:
+    """Measure densities, pair density, one-body density matrix, natural occupations and the virial of a trained state.
+
+    All with Monte Carlo errors, into the folder observables of the run. An eigenstate has no virial.
+
+    Example: repro observables runs/first
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax(device)
+    from rich.console import Console
+    from rich.table import Table
+
+    from repro.console import reporter
+    from repro.references import known_energy
+    from repro.training.observation import beyond_pauli, observe, refuse_observables, store_observables
+    from repro.training.rundir import RunDirectory
+
+    refuse_observables(directory, overwrite)  # before the sampling, not after it
+    exact = known_energy(RunDirectory(directory).read_config().system)
+    found = observe(directory, batches=batches, bins=bins, extent=extent, device=device, reporter=reporter(exact))
+    folder = store_observables(directory, found, overwrite)
+    table = Table(title=str(folder), show_header=False)
+    for name, estimate in found.scalars.items():
+        table.add_row(name, f"{estimate.mean:.5f} +- {estimate.error:.5f}")
+    shown = zip(found.occupations.mean[:8], found.occupations.error[:8], strict=True)
+    table.add_row("natural occupations", "\n".join(f"{value:.4f} +- {error:.4f}" for value, error in shown))
+    Console().print(table)
+    if beyond_pauli(found.occupations):
+        print("An occupation above one: psi is large where its walkers do not go; all this is of the part they see.")
+
+
+def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if result.get("energy") is None:
+        raise ReproError(f"{title}: no energy: {result.get('reason', 'the run has not ended')}")
+    table = Table(title=title, show_header=False)
+    error = result["energy_error"]
+    table.add_row("energy", f"{result['energy']:.6f} +- {error:.6f}")
+    if exact is not None:
+        difference = result["energy"] - exact
+        sigma = f", {difference / error:+.1f} sigma" if error > 0 else ""
+        relative = f", {100 * difference / abs(exact):+.4f} %" if exact else ""
+        table.add_row("exact", f"{exact:.6f}")
+        table.add_row("difference", f"{difference:+.6f}{sigma}{relative}")
+    if result.get("rounding") is not None:
+        table.add_row("rounding", f"{result['rounding']:.1e}")
+    table.add_row("variance", f"{result['variance']:.3e}")
+    table.add_row("split R-hat", f"{result['rhat']:.4f}")
+    table.add_row("effective samples", f"{result['ess']:.0f}")
+    if result.get("seconds_per_epoch") is not None:
+        table.add_row("seconds per epoch", f"{result['seconds_per_epoch']:.4f}")
+    Console().print(table)
