@@ -1,23 +1,16 @@
-"""The configuration of a run: frozen, validated, complete, and hashable into the run's name.
-
-What is not in here (device, threads, versions, how many walkers are differentiated at once) is not meant to change a
-result beyond its statistical error and is recorded in ``result.json`` instead.
-"""
+"""The configurations of the optimisers, and their options as a command line has them."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from repro.config.checks import built, fraction, integer, real
 from repro.errors import InputError
 
-SCHEMA = 1
 OPTIMIZERS = ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
 PROTOCOLS = ("released", "deck")
 PROTOCOL_POINTS = ("fisher", "factors", "residual", "ratio", "energies", "clipping")
@@ -40,104 +33,19 @@ PROXIMAL_PARTS = (
 damping, in favour of the identity; the kinetic energy in the damping; the longest step; the rejection of steps; the
 eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
-DTYPES = ("float32", "float64")
-MAX_SEED = 2**32 - 1
-AUTO: Literal["auto"] = "auto"
-Sweeps = int | Literal["auto"]
 
 
 def _unknown_optimizer(name: object) -> InputError:
     return InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(ALL_OPTIMIZERS)}")
 
 
-def _integer(name: str, value: object, least: int, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"{name} = {value!r}: must be a whole number")
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise InputError(f"{name} = {value}: must be {bounds}")
-
-
-def _real(part: object, attribute: str, positive: bool = False, name: str | None = None) -> None:
-    """Checks a number and stores it as a float, so that -10 and -10.0 are one configuration."""
-    name, value = name or attribute, getattr(part, attribute)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name} = {value!r}: must be a number")
-    if not math.isfinite(value):
-        raise InputError(f"{name} = {value}: must be finite")
-    if positive and value <= 0:
-        raise InputError(f"{name} = {value:g}: must be positive")
-    object.__setattr__(part, attribute, float(value))
-
-
-def _fraction(part: object, attribute: str, name: str) -> None:
-    _real(part, attribute, positive=True, name=name)
-    if (value := getattr(part, attribute)) >= 1:
-        raise InputError(f"{name} = {value:g}: must be below 1")
-
-
 def _clamp(part: DampingConfig | FactorsConfig, name: str) -> None:
-    _real(part, "least", positive=True, name=f"{name}_min")
-    _real(part, "most", positive=True, name=f"{name}_max")
+    real(part, "least", positive=True, name=f"{name}_min")
+    real(part, "most", positive=True, name=f"{name}_max")
     if part.least > part.most:
         raise InputError(f"{name}_min = {part.least:g}: must not exceed {name}_max, {part.most:g}")
     if part.initial is not None and not part.least <= part.initial <= part.most:
         raise InputError(f"{name} = {part.initial:g}: must be between {name}_min, {part.least:g}, and {part.most:g}")
-
-
-@dataclass(frozen=True)
-class SystemConfig:
-    """The Hamiltonian: A particles, V0 and sigma0 (see ``repro.physics.hamiltonian``)."""
-
-    particles: int
-    v0: float
-    sigma0: float = 0.5
-
-    def __post_init__(self) -> None:
-        _integer("particles", self.particles, 1)
-        _real(self, "v0")
-        _real(self, "sigma0", positive=True)
-
-
-@dataclass(frozen=True)
-class AnsatzConfig:
-    """The network: L layers of H units, D determinants."""
-
-    layers: int = 2
-    hidden: int = 64
-    determinants: int = 1
-
-    def __post_init__(self) -> None:
-        _integer("layers", self.layers, 1)
-        _integer("hidden", self.hidden, 1)
-        _integer("determinants", self.determinants, 1)
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """The Markov chains: how many walkers, sweeps between two epochs ("auto": found by the chains themselves)."""
-
-    walkers: int
-    sweeps: Sweeps
-
-    def __post_init__(self) -> None:
-        _integer("walkers", self.walkers, 2)
-        if not isinstance(self.sweeps, str):
-            _integer("sweeps", self.sweeps, 1)
-        elif self.sweeps != AUTO:
-            raise InputError(f"sweeps = {self.sweeps!r}: must be a whole number, or {AUTO!r}")
-
-
-@dataclass(frozen=True)
-class PretrainingConfig:
-    """The fit of the orbitals to those of the oscillator, by Adam."""
-
-    epochs: int
-    learning_rate: float = 1e-4
-
-    def __post_init__(self) -> None:
-        _integer("pretrain_epochs", self.epochs, 0)
-        _real(self, "learning_rate", positive=True, name="pretraining learning_rate")
 
 
 @dataclass(frozen=True)
@@ -150,7 +58,7 @@ class AdamConfig:
     def __post_init__(self) -> None:
         if self.name != "adam":
             raise _unknown_optimizer(self.name)
-        _real(self, "learning_rate", positive=True)
+        real(self, "learning_rate", positive=True)
 
 
 @dataclass(frozen=True)
@@ -176,11 +84,11 @@ class DampingConfig:
     most: float = 1e20
 
     def __post_init__(self) -> None:
-        _real(self, "initial", positive=True, name="damping")
-        _fraction(self, "factor", "damping_factor")
-        _integer("damping_interval", self.interval, 1)
+        real(self, "initial", positive=True, name="damping")
+        fraction(self, "factor", "damping_factor")
+        integer("damping_interval", self.interval, 1)
         for attribute, name in (("low", "ratio_low"), ("high", "ratio_high")):
-            _real(self, attribute, name=name)
+            real(self, attribute, name=name)
         if not self.low < self.high:
             raise InputError(f"ratio_low = {self.low:g}: must be below ratio_high, {self.high:g}")
         _clamp(self, "damping")
@@ -208,11 +116,11 @@ class FactorsConfig:
 
     def __post_init__(self) -> None:
         if self.initial is not None:
-            _real(self, "initial", positive=True, name="gamma")
-        _fraction(self, "factor", "gamma_factor")
-        _integer("gamma_interval", self.interval, 1)
+            real(self, "initial", positive=True, name="gamma")
+        fraction(self, "factor", "gamma_factor")
+        integer("gamma_interval", self.interval, 1)
         _clamp(self, "gamma")
-        _real(self, "memory", name="factor_memory")
+        real(self, "memory", name="factor_memory")
         if not 0 <= self.memory < 1:
             raise InputError(f"factor_memory = {self.memory:g}: must be at least 0 and below 1")
 
@@ -234,12 +142,12 @@ class MinresConfig:
     preconditioner_power: float = 0.75
 
     def __post_init__(self) -> None:
-        _integer("minres_iterations", self.iterations, 1)
-        _real(self, "tolerance", name="minres_tolerance")
+        integer("minres_iterations", self.iterations, 1)
+        real(self, "tolerance", name="minres_tolerance")
         if self.tolerance < 0:
             raise InputError(f"minres_tolerance = {self.tolerance:g}: must not be negative")
-        _real(self, "preconditioner_shift", positive=True)
-        _real(self, "preconditioner_power")
+        real(self, "preconditioner_shift", positive=True)
+        real(self, "preconditioner_power")
         if not 0 <= self.preconditioner_power <= 1:
             raise InputError(f"preconditioner_power = {self.preconditioner_power:g}: must be between 0 and 1")
 
@@ -258,7 +166,7 @@ class StartConfig:
     sign: str = "anti-aligned"
 
     def __post_init__(self) -> None:
-        _real(self, "decay", name="start_decay")
+        real(self, "decay", name="start_decay")
         if not 0 <= self.decay <= 1:
             raise InputError(f"start_decay = {self.decay:g}: must be between 0 and 1")
         if self.sign not in STARTS:
@@ -381,9 +289,9 @@ class SpringConfig:
         if self.name not in ("minsr", "spring"):
             raise _unknown_optimizer(self.name)
         for attribute in ("learning_rate", "damping", "step_limit"):
-            _real(self, attribute, positive=True)
+            real(self, attribute, positive=True)
         if self.name == "spring":
-            _fraction(self, "momentum", "momentum")
+            fraction(self, "momentum", "momentum")
         elif self.momentum != 0:
             raise InputError(f"optimizer.momentum = {self.momentum!r}: minsr has none; make it 0")
 
@@ -473,149 +381,15 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     return SecondOrderConfig(name, given.get("protocol", "released"), **built)
 
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """The final energy: batches at fixed parameters, one walk of ``sweeps`` apart."""
-
-    batches: int
-
-    def __post_init__(self) -> None:
-        # Split R-hat halves every chain and needs a variance in each half.
-        _integer("evaluation_batches", self.batches, 8)
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that determines a run's results on a given machine."""
-
-    system: SystemConfig
-    sampling: SamplingConfig
-    pretraining: PretrainingConfig
-    evaluation: EvaluationConfig
-    epochs: int
-    ansatz: AnsatzConfig = field(default_factory=AnsatzConfig)
-    optimizer: OptimizerConfig = field(default_factory=AdamConfig)
-    seed: int = 0
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        _integer("epochs", self.epochs, 1)
-        _integer("seed", self.seed, 0, MAX_SEED)
-        if self.dtype not in DTYPES:
-            raise InputError(f"dtype = {self.dtype!r}: unknown; choose one of {', '.join(DTYPES)}")
-        if self.system.particles > self.ansatz.hidden:
-            raise InputError(
-                f"particles = {self.system.particles}: must not exceed the hidden units, {self.ansatz.hidden}, or the "
-                f"orbitals cannot be independent; raise --hidden to at least {self.system.particles}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain data, ready for JSON."""
-        return dataclasses.asdict(self)
-
-    @property
-    def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON form, 16 hexadecimal digits."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-    @property
-    def run_name(self) -> str:
-        """A directory name that a person can read and the hash makes unique."""
-        system = self.system
-        return f"{self.optimizer.name}-A{system.particles}-V{system.v0:g}-seed{self.seed}-{self.content_hash[:8]}"
-
-    def to_json(self) -> str:
-        """The text of ``config.json``."""
-        document = {"schema": SCHEMA, "content_hash": self.content_hash, "config": self.to_dict()}
-        return json.dumps(document, indent=2, allow_nan=False) + "\n"
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> RunConfig:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            InputError: for a missing or unknown key, or a value out of bounds.
-        """
-        parts: dict[str, Any] = dict(data)
-        for name, part in _PARTS.items():
-            if name in parts:
-                parts[name] = _build(part, parts[name], f"{name}.")
-        if "optimizer" in parts:
-            parts["optimizer"] = _build_optimizer(parts["optimizer"])
-        return _build(cls, parts, "")
-
-    @classmethod
-    def from_json(cls, text: str, source: str) -> RunConfig:
-        """Reads ``config.json`` and verifies its hash.
-
-        Args:
-            text: the file's content.
-            source: how to call the file in an error.
-
-        Raises:
-            InputError: if the text is no valid configuration or was altered.
-        """
-        try:
-            document = json.loads(text)
-            schema, stated, data = document["schema"], document["content_hash"], document["config"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{source}: not a run configuration ({error!r})") from error
-        if schema != SCHEMA:
-            raise InputError(f"{source}: schema {schema!r}, but this version reads schema {SCHEMA}")
-        try:
-            config = cls.from_dict(data)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from error
-        if config.content_hash != stated:
-            raise InputError(
-                f"{source}: content hash is {config.content_hash}, but the file states {stated}: "
-                "the configuration was altered after the run"
-            )
-        return config
-
-
-_PARTS: dict[str, type] = {
-    "system": SystemConfig,
-    "ansatz": AnsatzConfig,
-    "sampling": SamplingConfig,
-    "pretraining": PretrainingConfig,
-    "evaluation": EvaluationConfig,
-}
-
-
-def _build_optimizer(data: object) -> OptimizerConfig:
+def built_optimizer(data: object) -> OptimizerConfig:
+    """The configuration of an optimiser from plain data."""
     name = str(data.get("name")) if isinstance(data, dict) else ""
     if not isinstance(data, dict) or name not in PARTS_OF:
-        return _build(_FLAT[name].kind if name in _FLAT else AdamConfig, data, "optimizer.")
+        return built(_FLAT[name].kind if name in _FLAT else AdamConfig, data, "optimizer.")
     parts = {
-        key: _build(_OPTIMIZER_PARTS[key], value, f"optimizer.{key}.")
+        key: built(_OPTIMIZER_PARTS[key], value, f"optimizer.{key}.")
         if key in _OPTIMIZER_PARTS and value is not None
         else value
         for key, value in data.items()
     }
-    return _build(SecondOrderConfig, parts, "optimizer.")
-
-
-def _build(cls: type, data: object, prefix: str) -> Any:
-    if not isinstance(data, dict):
-        raise InputError(f"{prefix.rstrip('.') or 'configuration'} = {data!r}: must be an object with keys")
-    known = {f.name for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(data) - known):
-        raise InputError(f"unknown key {prefix}{unknown[0]}; known are {', '.join(sorted(known))}")
-    if missing := sorted(known - set(data)):
-        raise InputError(f"missing key {prefix}{missing[0]}")
-    return cls(**data)
-
-
-def differences(stored: RunConfig, wanted: RunConfig) -> list[str]:
-    """One line for each value in which two configurations differ, ``key: stored -> wanted``."""
-
-    def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        items: dict[str, Any] = {}
-        for key, value in data.items():
-            items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return items
-
-    old, new = flat(stored.to_dict()), flat(wanted.to_dict())
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
+    return built(SecondOrderConfig, parts, "optimizer.")

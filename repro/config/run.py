@@ -1,0 +1,198 @@
+"""The configuration of a run: complete, and hashable into the run's name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from repro.config.checks import built, integer, real
+from repro.config.optimizers import AdamConfig, OptimizerConfig, built_optimizer
+from repro.errors import InputError
+
+SCHEMA = 1
+DTYPES = ("float32", "float64")
+MAX_SEED = 2**32 - 1
+AUTO: Literal["auto"] = "auto"
+Sweeps = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """The Hamiltonian: A particles, V0 and sigma0 (see ``repro.physics.hamiltonian``)."""
+
+    particles: int
+    v0: float
+    sigma0: float = 0.5
+
+    def __post_init__(self) -> None:
+        integer("particles", self.particles, 1)
+        real(self, "v0")
+        real(self, "sigma0", positive=True)
+
+
+@dataclass(frozen=True)
+class AnsatzConfig:
+    """The network: L layers of H units, D determinants."""
+
+    layers: int = 2
+    hidden: int = 64
+    determinants: int = 1
+
+    def __post_init__(self) -> None:
+        integer("layers", self.layers, 1)
+        integer("hidden", self.hidden, 1)
+        integer("determinants", self.determinants, 1)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """The Markov chains: how many walkers, sweeps between two epochs ("auto": found by the chains themselves)."""
+
+    walkers: int
+    sweeps: Sweeps
+
+    def __post_init__(self) -> None:
+        integer("walkers", self.walkers, 2)
+        if not isinstance(self.sweeps, str):
+            integer("sweeps", self.sweeps, 1)
+        elif self.sweeps != AUTO:
+            raise InputError(f"sweeps = {self.sweeps!r}: must be a whole number, or {AUTO!r}")
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """The fit of the orbitals to those of the oscillator, by Adam."""
+
+    epochs: int
+    learning_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        integer("pretrain_epochs", self.epochs, 0)
+        real(self, "learning_rate", positive=True, name="pretraining learning_rate")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The final energy: batches at fixed parameters, one walk of ``sweeps`` apart."""
+
+    batches: int
+
+    def __post_init__(self) -> None:
+        # Split R-hat halves every chain and needs a variance in each half.
+        integer("evaluation_batches", self.batches, 8)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a run's results on a given machine."""
+
+    system: SystemConfig
+    sampling: SamplingConfig
+    pretraining: PretrainingConfig
+    evaluation: EvaluationConfig
+    epochs: int
+    ansatz: AnsatzConfig = field(default_factory=AnsatzConfig)
+    optimizer: OptimizerConfig = field(default_factory=AdamConfig)
+    seed: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        integer("epochs", self.epochs, 1)
+        integer("seed", self.seed, 0, MAX_SEED)
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype = {self.dtype!r}: unknown; choose one of {', '.join(DTYPES)}")
+        if self.system.particles > self.ansatz.hidden:
+            raise InputError(
+                f"particles = {self.system.particles}: must not exceed the hidden units, {self.ansatz.hidden}, or the "
+                f"orbitals cannot be independent; raise --hidden to at least {self.system.particles}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the canonical JSON form, 16 hexadecimal digits."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def run_name(self) -> str:
+        """A directory name that a person can read and the hash makes unique."""
+        system = self.system
+        return f"{self.optimizer.name}-A{system.particles}-V{system.v0:g}-seed{self.seed}-{self.content_hash[:8]}"
+
+    def to_json(self) -> str:
+        """The text of ``config.json``."""
+        document = {"schema": SCHEMA, "content_hash": self.content_hash, "config": self.to_dict()}
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunConfig:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: for a missing or unknown key, or a value out of bounds.
+        """
+        parts: dict[str, Any] = dict(data)
+        for name, part in _PARTS.items():
+            if name in parts:
+                parts[name] = built(part, parts[name], f"{name}.")
+        if "optimizer" in parts:
+            parts["optimizer"] = built_optimizer(parts["optimizer"])
+        return built(cls, parts, "")
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> RunConfig:
+        """Reads ``config.json`` and verifies its hash.
+
+        Args:
+            text: the file's content.
+            source: how to call the file in an error.
+
+        Raises:
+            InputError: if the text is no valid configuration or was altered.
+        """
+        try:
+            document = json.loads(text)
+            schema, stated, data = document["schema"], document["content_hash"], document["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{source}: not a run configuration ({error!r})") from error
+        if schema != SCHEMA:
+            raise InputError(f"{source}: schema {schema!r}, but this version reads schema {SCHEMA}")
+        try:
+            config = cls.from_dict(data)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
+        if config.content_hash != stated:
+            raise InputError(
+                f"{source}: content hash is {config.content_hash}, but the file states {stated}: "
+                "the configuration was altered after the run"
+            )
+        return config
+
+
+_PARTS: dict[str, type] = {
+    "system": SystemConfig,
+    "ansatz": AnsatzConfig,
+    "sampling": SamplingConfig,
+    "pretraining": PretrainingConfig,
+    "evaluation": EvaluationConfig,
+}
+
+
+def differences(stored: RunConfig, wanted: RunConfig) -> list[str]:
+    """One line for each value in which two configurations differ, ``key: stored -> wanted``."""
+
+    def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        for key, value in data.items():
+            items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return items
+
+    old, new = flat(stored.to_dict()), flat(wanted.to_dict())
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
