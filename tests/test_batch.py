@@ -24,9 +24,11 @@ from repro.study.profiles import configure
 from repro.study.sweep import DIVERGED, DONE, RUNNING, sweep
 from repro.training.epoch import chunk_of_epochs
 from repro.training.executor import Batch, in_threads, mapped_chunk
+from repro.training.model import build_model
 from repro.training.reporting import Silent
-from repro.training.run import Member, build_model, train, train_member, train_together
+from repro.training.run import train
 from repro.training.rundir import RunDirectory
+from repro.training.together import Member, train_member, train_together
 
 COUPLINGS = [(-10.0, 0), (5.0, 0), (-10.0, 7)]
 """V0 and seed. All batches have three members, so that DGD's program is compiled once for all tests."""

@@ -36,8 +36,10 @@ from repro.parallel import WALKERS, average, gathered, mean, sharers, total
 from repro.sampling import noise
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs
+from repro.training.evaluation import EVALUATION_CAPACITY, evaluation_epoch
 from repro.training.executor import LEAST_WALKERS, Alone, Executor, Spread, executor_for
-from repro.training.run import EVALUATION_CAPACITY, _evaluation_epoch, build_model, numerics, train
+from repro.training.model import build_model, numerics
+from repro.training.run import train
 from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION_STREAM, TrainState
 
@@ -105,7 +107,7 @@ def trained(config: RunConfig, executor: Executor) -> Any:
         for count in EPOCHS:  # the second call begins with what the first returned
             state, metrics = run(state, model.seed, model.system, jnp.int32(count))
             curves.append({name: values[:count] for name, values in metrics.items()})
-        chunk = chunk_of_epochs(_evaluation_epoch(model), EVALUATION_STREAM, EVALUATION_CAPACITY)
+        chunk = chunk_of_epochs(evaluation_epoch(model), EVALUATION_STREAM, EVALUATION_CAPACITY)
         start = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
         run = executor.compile("evaluation", chunk, start, model.seed, model.system)
         last, found = run(start, model.seed, model.system, jnp.int32(2))

@@ -11,7 +11,7 @@ from repro.physics.hamiltonian import System
 from repro.study.cases import PARTICLES, STRENGTHS
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs
-from repro.training.run import build_model
+from repro.training.model import build_model
 
 FAIRLY_FAST = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 """Programs that take three quarters as long to compile as those of real runs and are as fast, which these need."""

@@ -22,7 +22,8 @@ from repro.study.manifest import store_runs
 from repro.study.profiles import configure
 from repro.study.sweep import Job, donor_for
 from repro.training.curve import CURVE_COLUMNS, Table
-from repro.training.run import evaluate, train
+from repro.training.evaluation import evaluate
+from repro.training.run import train
 from repro.training.rundir import RunDirectory
 
 TINY = {"particles": 2, "v0": -10.0, "profile": "smoke", "walkers": 64, "sweeps": 4}

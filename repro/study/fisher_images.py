@@ -22,7 +22,7 @@ from repro.curvature.kronecker import KroneckerFactors
 from repro.physics.hamiltonian import System
 from repro.study.profiles import configure
 from repro.training.epoch import Chunk, chunk_of_epochs, energy_gradient, walker_energies
-from repro.training.run import build_model, numerics
+from repro.training.model import build_model, numerics
 
 HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 300
 DAMPING = 1e-3

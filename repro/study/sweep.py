@@ -24,8 +24,9 @@ from repro.study.store import finished_runs
 from repro.training.checkpoint import load_checkpoint
 from repro.training.environment import git_revision
 from repro.training.interruptions import interruptions
-from repro.training.run import common_program, pretraining_differences
+from repro.training.restart import pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
+from repro.training.together import common_program
 
 STORED, WAITING, RUNNING, DONE, DIVERGED, FAILED = "stored", "waiting", "running", "done", "diverged", "failed"
 POLL_SECONDS = 0.5
@@ -279,7 +280,7 @@ def _work(document: dict[str, Any]) -> None:
     from repro.console import PlainReporter
     from repro.references import known_energy
     from repro.runtime import configure_jax
-    from repro.training.run import Member, train_member, train_together
+    from repro.training.together import Member, train_member, train_together
 
     configure_jax(device)
     with ExitStack() as logs:

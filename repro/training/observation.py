@@ -29,8 +29,9 @@ from repro.sampling.metropolis import Chain, walk
 from repro.training import environment
 from repro.training.epoch import density
 from repro.training.files import write_atomic
+from repro.training.model import Model, numerics
 from repro.training.reporting import Reporter, Silent
-from repro.training.run import Model, load_state, numerics
+from repro.training.restart import load_state
 from repro.training.rundir import RunDirectory
 from repro.training.state import OBSERVATION_STREAM, stream_key
 

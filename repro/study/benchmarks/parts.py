@@ -41,7 +41,7 @@ from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, pr
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
 from repro.training.executor import executor_for
-from repro.training.run import Model, numerics
+from repro.training.model import Model, numerics
 from repro.training.state import TrainState
 
 

@@ -36,7 +36,7 @@ from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, se
 from repro.study.benchmarks.tasks import NESTED, OURS, TASKS
 from repro.study.profiles import configure
 from repro.training.epoch import density, energy_gradient, walker_energies
-from repro.training.run import numerics
+from repro.training.model import numerics
 
 BURN_IN_SWEEPS = 400
 DAMPING = 1e-3

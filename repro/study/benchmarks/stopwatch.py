@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from repro.chunks import resolve_walker_chunk
 from repro.config import RunConfig
-from repro.training.run import Model, Phase, build_model, numerics
+from repro.training.model import Model, Phase, build_model, numerics
 from repro.training.state import TRAINING, TrainState
 
 EPOCHS = 5

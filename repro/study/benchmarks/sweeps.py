@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -23,11 +24,14 @@ from jax import Array
 
 from repro.config import AUTO, RunConfig, Sweeps, SystemConfig
 from repro.errors import InputError
-from repro.sampling.metropolis import Chain, left_correlation, planned_sweeps, walk
+from repro.sampling.metropolis import left_correlation, planned_sweeps
 from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
 from repro.study.profiles import configure
-from repro.training.epoch import density, walker_energies
-from repro.training.run import Model, load_state, numerics, train
+from repro.training.epoch import density
+from repro.training.evaluation import evaluation_epoch
+from repro.training.model import Model, numerics
+from repro.training.restart import load_state
+from repro.training.run import train
 from repro.training.state import EVALUATION_STREAM, TrainState, stream_key
 from repro.training.statistics import estimate_energy
 
@@ -61,13 +65,14 @@ def _batches_of(
     model: Model, state: TrainState, sweeps: Sweeps, key: Array, batches: int
 ) -> tuple[_Batches, Array, float]:
     """Batches at fixed parameters, the correlations that their walks left, and the seconds that the batches took."""
+    sampling = replace(model.config.sampling, sweeps=sweeps)
+    epoch = evaluation_epoch(replace(model, config=replace(model.config, sampling=sampling)))
     params, chain = state.params, state.chain if sweeps == AUTO else state.chain._replace(length=())
 
-    def batch(params: Any, chain: Chain, key: Array) -> tuple[Chain, _Batches]:
-        following, _ = walk(density(model.wavefunction, params), chain, key, sweeps, model.unroll)
-        energies = walker_energies(model.wavefunction, params, following.walkers, model.system, model.walker_chunk)
-        made = planned_sweeps(chain) if sweeps == AUTO else jnp.int32(sweeps)
-        return following, _Batches(energies, made, following.walkers)
+    def batch(state: TrainState, key: Array) -> tuple[TrainState, _Batches]:
+        following, found = epoch(state, key, model.system)
+        made = planned_sweeps(state.chain) if sweeps == AUTO else jnp.int32(sweeps)
+        return following, _Batches(found["energies"], made, following.chain.walkers)
 
     def correlations(params: Any, x: Array) -> Array:
         at = x, jax.lax.map(density(model.wavefunction, params), x)
@@ -76,13 +81,14 @@ def _batches_of(
             (jax.tree.map(lambda a: a[:-1], at), jax.tree.map(lambda a: a[1:], at)),
         )
 
-    program = jax.jit(lambda params, chain, keys: jax.lax.scan(lambda c, key: batch(params, c, key), chain, keys))
+    program = jax.jit(lambda state, keys: jax.lax.scan(batch, state, keys))
     keys = jax.random.split(key, batches + batches // CALLS).reshape(CALLS + 1, -1)
-    chain, _ = jax.block_until_ready(program(params, chain, keys[0]))
-    first = chain.walkers[None]
+    fixed = TrainState(params, (), chain, jnp.zeros((), jnp.int32))
+    fixed, _ = jax.block_until_ready(program(fixed, keys[0]))
+    first = fixed.chain.walkers[None]
     begin, parts = time.perf_counter(), []
     for part in keys[1:]:
-        chain, found = jax.block_until_ready(program(params, chain, part))
+        fixed, found = jax.block_until_ready(program(fixed, part))
         parts.append(found)
     seconds = time.perf_counter() - begin
     joined = jax.tree.map(lambda *values: jnp.concatenate(values), *parts)

@@ -1,0 +1,122 @@
+"""What a configuration stands for: the wavefunction, the two phases of epochs, and the numerics they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from repro.ansatz import Wavefunction, slater_wavefunction
+from repro.config import RunConfig
+from repro.optimizers import Optimizer, build_optimizer
+from repro.optimizers.optimizer import from_optax
+from repro.physics.hamiltonian import System
+from repro.sampling.metropolis import initial_chain, unrolled_sweeps
+from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
+from repro.training.epoch import Epoch, pretraining_epoch, training_epoch
+from repro.training.state import (
+    INIT_STREAM,
+    PRETRAINING,
+    PRETRAINING_STREAM,
+    TRAINING,
+    TRAINING_STREAM,
+    WALKER_STREAM,
+    TrainState,
+    stream_key,
+)
+
+
+class Phase(NamedTuple):
+    """One stretch of epochs of the same kind."""
+
+    name: str
+    epochs: int
+    stream: int
+    epoch: Epoch
+    optimizer: Optimizer
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The functions that a configuration stands for."""
+
+    config: RunConfig
+    walker_chunk: int
+    unroll: int
+    wavefunction: Wavefunction
+    phases: tuple[Phase, Phase]
+
+    @property
+    def system(self) -> System:
+        """The couplings, in the run's precision."""
+        dtype = jnp.dtype(self.config.dtype)
+        return System(jnp.asarray(self.config.system.v0, dtype), jnp.asarray(self.config.system.sigma0, dtype))
+
+    @property
+    def seed(self) -> jax.Array:
+        """Of everything random."""
+        return jnp.asarray(self.config.seed, jnp.uint32)
+
+    def initial_state(self) -> TrainState:
+        """Fresh parameters and walkers, at the beginning of the first phase."""
+        config = self.config
+        params = self.wavefunction.init(stream_key(self.seed, INIT_STREAM))
+        walker_key = stream_key(self.seed, WALKER_STREAM)
+        sampling = config.sampling
+        chain = initial_chain(walker_key, sampling.walkers, config.system.particles, config.dtype, sampling.sweeps)
+        return TrainState(params, self.phases[0].optimizer.init(params), chain, jnp.zeros((), jnp.int32))
+
+    def tables(self) -> dict[str, Table]:
+        """An empty table for each phase."""
+        return {phase.name: Table(phase.columns) for phase in self.phases}
+
+    def enter(self, phase: Phase, state: TrainState) -> TrainState:
+        """The state with which a later phase begins: same parameters and walkers, a fresh optimiser."""
+        opt_state = phase.optimizer.init(state.params)
+        return state._replace(opt_state=opt_state, epoch=jnp.zeros((), jnp.int32))
+
+
+def wavefunction_of(config: RunConfig, dtype: str) -> Wavefunction:
+    """The ansatz of a configuration, in either precision."""
+    ansatz = config.ansatz
+    return slater_wavefunction(config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, dtype)
+
+
+def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> Model:
+    """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet.
+
+    Args:
+        config: the run.
+        walker_chunk: walkers differentiated at once.
+        platform: of the device that it is for, "cpu" or "gpu"; on the other one the same numbers take longer.
+    """
+    unroll = unrolled_sweeps(config.system.particles, platform)
+    sweeps, wavefunction = config.sampling.sweeps, wavefunction_of(config, config.dtype)
+    before, during = (with_sweeps(columns, sweeps) for columns in (PRETRAINING_COLUMNS, CURVE_COLUMNS))
+    fit = from_optax(optax.adam(config.pretraining.learning_rate))
+    optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
+    first = pretraining_epoch(wavefunction, fit, sweeps, unroll)
+    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk, unroll)
+    return Model(
+        config,
+        walker_chunk,
+        unroll,
+        wavefunction,
+        (
+            Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, before),
+            Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, (*during, *optimizer.further)),
+        ),
+    )
+
+
+@contextmanager
+def numerics(dtype: str, device: jax.Device) -> Iterator[None]:
+    """Precision and device of everything computed inside: no TF32, doubles only where asked for."""
+    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"), jax.default_device(device):
+        yield

@@ -1,0 +1,72 @@
+"""What a run can begin from: its own checkpoint, or the pretraining of another run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from repro.config import RunConfig, differences
+from repro.errors import InputError
+from repro.training.checkpoint import load_checkpoint
+from repro.training.model import Model, Phase, build_model
+from repro.training.rundir import RunDirectory
+from repro.training.state import TrainState
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds, with the functions that belong to it; ``revisions`` as in its header."""
+
+    model: Model
+    phase: Phase
+    state: TrainState
+    revisions: tuple[str, ...]
+
+
+def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, platform: str) -> Restored:
+    """Functions, phase and state of a run with a checkpoint.
+
+    Raises:
+        InputError: if there is no usable checkpoint, or another ``walker_chunk`` than the run's is asked for.
+    """
+    checkpoint = load_checkpoint(run.checkpoint)
+    header = checkpoint.header
+    if walker_chunk not in (None, header.walker_chunk):
+        raise InputError(
+            f"walker_chunk = {walker_chunk}: the run was begun with {header.walker_chunk}; leave --walker-chunk out"
+        )
+    model = build_model(config, header.walker_chunk, platform)
+    if header.content_hash != model.config.content_hash:
+        raise InputError(f"{run.checkpoint}: belongs to configuration {header.content_hash}, not to this run's")
+    phase = next((phase for phase in model.phases if phase.name == header.phase), None)
+    if phase is None:
+        raise InputError(f"{run.checkpoint}: unknown phase {header.phase!r}")
+
+    def template() -> TrainState:
+        return model.enter(phase, model.initial_state())
+
+    return Restored(model, phase, checkpoint.state(jax.eval_shape(template)), header.revisions)
+
+
+def pretraining_differences(theirs: RunConfig, ours: RunConfig) -> list[str]:
+    """What makes the pretraining of two runs differ; it knows neither couplings nor optimiser."""
+    same = replace(
+        ours,
+        system=replace(ours.system, v0=theirs.system.v0, sigma0=theirs.system.sigma0),
+        optimizer=theirs.optimizer,
+        epochs=theirs.epochs,
+        evaluation=theirs.evaluation,
+    )
+    return differences(theirs, same)
+
+
+def pretraining_donor(config: RunConfig, path: Path) -> RunDirectory:
+    """The run in ``path``, known to have ended the same pretraining as ``config`` asks for."""
+    donor = RunDirectory(path)
+    if changed := pretraining_differences(donor.read_config(), config):
+        raise InputError(f"pretrained = {path}: was pretrained differently; there -> here: {'; '.join(changed)}")
+    if not donor.pretrained.exists():
+        raise InputError(f"pretrained = {path}: has no {donor.pretrained.name}: its pretraining has not ended yet")
+    return donor
