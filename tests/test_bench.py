@@ -112,7 +112,7 @@ def test_growth_finds_the_exponents_of_a_law():
     ("optimizer", "update"),
     [
         ("adam", []),
-        ("qn-mr-kfac", ["derivatives", "direction", "scaling"]),
+        ("kfac", ["derivatives", "direction", "scaling"]),
         ("dgd", ["derivatives", "direction", "scaling"]),
         ("spring", ["update"]),
     ],
