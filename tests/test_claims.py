@@ -17,7 +17,7 @@ from scipy.stats import binom
 from repro.config import OPTIMIZERS, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.study import convergence
-from repro.study.benchmarks.tasks import PEER_PARTICLES
+from repro.study.benchmarks.tasks import PEER_PARTICLES, WALKED
 from repro.study.cases import CASES, SEEDS
 from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims, study_run
 from repro.study.evidence import (
@@ -32,6 +32,8 @@ from repro.study.evidence import (
     maxima,
     peer_ratios,
     ratio,
+    sweep_gains,
+    sweep_shifts,
 )
 from repro.study.figures import notebook_paths
 from repro.study.fisher_images import cosine
@@ -461,6 +463,33 @@ def test_a_benchmark_without_one_of_the_packages_says_so(tmp_path, monkeypatch):
     beside_peers(tmp_path, monkeypatch, {("laplacian", "folx 0.2.19"): 1.5})
     with pytest.raises(ReproError, match="make it again with `repro bench peers`"):
         peer_ratios(None)
+
+
+def walked(tmp_path, monkeypatch, asked=("auto", "400")):
+    """A benchmark of walks: energies of the two lengths five errors apart, and three times as many samples a second."""
+    rows = [
+        {"particles": count, "v0": v0, "asked": one, "energy": energy, "error": error, "ess": ess, "seconds": seconds}
+        for count, v0 in WALKED
+        for one, energy, error, ess, seconds in (("auto", 1.0, 0.3, 60.0, 2.0), ("400", 3.5, 0.4, 100.0, 10.0))
+        if one in asked
+    ]
+    path = tmp_path / "sweeps.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    monkeypatch.setattr("repro.study.evidence.WALKS", str(path))
+
+
+def test_walks_of_their_own_length_are_compared_with_the_studys(tmp_path, monkeypatch):
+    walked(tmp_path, monkeypatch)
+    shifts, gains = ([item.value for item in found(None)] for found in (sweep_shifts, sweep_gains))
+    assert shifts == pytest.approx([5.0] * len(WALKED))
+    assert gains == pytest.approx([3.0] * len(WALKED))
+    assert [COMPUTED[name].wanted for name in ("sweep_shift", "sweep_gain")] == [len(WALKED)] * 2
+
+
+def test_a_benchmark_of_walks_that_lacks_a_length_says_so(tmp_path, monkeypatch):
+    walked(tmp_path, monkeypatch, asked=["auto"])
+    with pytest.raises(ReproError, match="make it again with `repro bench sweeps`"):
+        sweep_shifts(None)
 
 
 def scaling(tmp_path, monkeypatch, **seconds):

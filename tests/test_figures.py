@@ -20,9 +20,8 @@ from repro.errors import InputError, ReproError
 from repro.study import figures
 from repro.study.claims import claims_of
 from repro.study.convergence import converged, fluctuation, summary
-from repro.study.curves import log_binned
+from repro.study.curves import block_median, log_binned
 from repro.study.display import verdict_counts
-from repro.study.panels import block_median
 from repro.study.profiles import configure
 from repro.study.store import Run, RunSource, find_run, load_run
 from repro.study.verify import read_verdicts

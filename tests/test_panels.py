@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from repro.config import SystemConfig
-from repro.study import panels
+from repro.study import comparison, curves, panels, selection, wording
 from repro.study.cases import CASES
 from repro.study.claims import study_run
-from repro.study.convergence import epochs_to
+from repro.study.convergence import LEVELS, epochs_to, seconds_column
 from repro.study.evidence import exact_energy
 from repro.study.store import Run, RunSource
 
@@ -40,7 +40,7 @@ def axis():
 
 def test_bins_have_the_same_number_in_every_run():
     """A shorter run has fewer bins, not others."""
-    whole, cut = (panels.error_bins(run([EXACT * 1.1] * count)) for count in (1000, 300))
+    whole, cut = (curves.error_bins(run([EXACT * 1.1] * count)) for count in (1000, 300))
     assert list(cut.index) == list(whole.index[: len(cut)])
     assert whole["median"].to_numpy() == pytest.approx(0.1)
 
@@ -50,7 +50,7 @@ def test_bands_over_seeds_by_hand():
     seeds = [
         run([EXACT * (1 + error)] * count, seed=n) for n, (error, count) in enumerate([(0.1, 50), (0.3, 50), (0.7, 20)])
     ]
-    found = panels.group_bins(seeds)
+    found = curves.group_bins(seeds)
     assert found["median"].iloc[0] == pytest.approx(0.3)
     assert (found["low"].iloc[0], found["high"].iloc[0]) == (pytest.approx(0.1), pytest.approx(0.7))
     assert found["median"].iloc[-1] == pytest.approx(0.2)
@@ -58,82 +58,82 @@ def test_bands_over_seeds_by_hand():
 
 
 def test_seconds_are_those_of_the_benchmark(monkeypatch):
-    monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: 0.5)
-    found = panels.error_bins(run([EXACT * 1.1] * 100), "seconds")
+    monkeypatch.setattr(curves, "seconds_per_epoch", lambda config: 0.5)
+    found = curves.error_bins(run([EXACT * 1.1] * 100), "seconds")
     assert found["seconds"].iloc[-1] == pytest.approx(50.0, rel=0.1)
-    monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: None)
-    assert panels.error_bins(run([EXACT * 1.1] * 100), "seconds").empty
+    monkeypatch.setattr(curves, "seconds_per_epoch", lambda config: None)
+    assert curves.error_bins(run([EXACT * 1.1] * 100), "seconds").empty
 
 
 def test_energy_limits_by_hand():
     """From where the runs begin, three tenths below the exact energy and eight fifths above."""
-    found = panels.energy_limits([run([EXACT + 1.0] * 20 + [EXACT] * 80)], EXACT)
+    found = curves.energy_limits([run([EXACT + 1.0] * 20 + [EXACT] * 80)], EXACT)
     assert found == (pytest.approx(EXACT - 0.3), pytest.approx(EXACT + 1.6))
-    far = panels.energy_limits([run([EXACT + 1.0] * 20 + [EXACT + 9.0] * 80)], EXACT)
+    far = curves.energy_limits([run([EXACT + 1.0] * 20 + [EXACT + 9.0] * 80)], EXACT)
     assert far[1] == pytest.approx(EXACT + 4.0)
-    assert panels.energy_limits([], EXACT)[0] < EXACT < panels.energy_limits([], EXACT)[1]
+    assert curves.energy_limits([], EXACT)[0] < EXACT < curves.energy_limits([], EXACT)[1]
 
 
 def test_medians_are_told_with_their_interval():
     runs = [run([EXACT * 1.5] * 10 + [EXACT] * count, seed=count) for count in (100, 101, 102)]
-    assert panels.median_told(runs, epochs_to) == "40 [40, 40]"
-    assert panels.median_told(runs[:1], epochs_to) == "40"
-    assert panels.median_told([], epochs_to) == "no run"
-    assert panels.median_told([run([EXACT * 1.5] * 50)], epochs_to) == "never"
-    assert panels.median_told(runs, lambda *_: math.nan) == "no benchmark"
+    assert wording.median_told(runs, epochs_to) == "40 [40, 40]"
+    assert wording.median_told(runs[:1], epochs_to) == "40"
+    assert wording.median_told([], epochs_to) == "no run"
+    assert wording.median_told([run([EXACT * 1.5] * 50)], epochs_to) == "never"
+    assert wording.median_told(runs, lambda *_: math.nan) == "no benchmark"
 
 
 def test_rows_of_a_comparison():
     configs = [study_run(name, CASE, seed) for name in ("ngd", "dgd") for seed in (0, 1)]
     runs = [run([EXACT] * 50, "dgd", seed) for seed in (0, 1)]
-    (row,) = panels.comparison_rows(configs, runs, [], "laptop")
+    (row,) = comparison.comparison_rows(configs, runs, [], "laptop")
     assert row.title.endswith("seeds: DGD: 2")
     assert len(row.groups) == 1
-    (empty,) = panels.comparison_rows(configs, [], [], "laptop")
+    (empty,) = comparison.comparison_rows(configs, [], [], "laptop")
     assert empty.groups == ()
-    assert len(panels.comparison_rows(configs, runs, runs[:1], "laptop")) == 2
+    assert len(comparison.comparison_rows(configs, runs, runs[:1], "laptop")) == 2
 
 
 def test_the_runs_of_a_figure():
     """F06 shows five seeds of two optimisers at one case; its claim about all cases is the grid's."""
-    assert len(panels.wanted_configs("F06", "laptop")) == 10
-    assert len(panels.wanted_configs("F06", "laptop", grid=True)) == 50
-    assert {config.sampling.walkers for config in panels.wanted_configs("F06", "paper")} == {4096}
+    assert len(selection.wanted_configs("F06", "laptop")) == 10
+    assert len(selection.wanted_configs("F06", "laptop", grid=True)) == 50
+    assert {config.sampling.walkers for config in selection.wanted_configs("F06", "paper")} == {4096}
 
 
 def test_seeds_that_lack_a_case_are_not_counted(capsys):
     whole = [run([EXACT], "dgd", 0, system) for system in CASES]
     cut = [run([EXACT], "dgd", 1, system) for system in CASES[1:]]
-    assert panels.whole_grids([*cut, *whole]) == whole
+    assert selection.whole_grids([*cut, *whole]) == whole
     assert capsys.readouterr().out == "DGD, seed 1: 24 of 25 cases; not counted\n"
-    assert panels.whole_grids([]) == []
+    assert selection.whole_grids([]) == []
 
 
 def test_counts_depend_on_when_runs_end(capsys):
     late = run([2.0 * EXACT] * 60 + [EXACT] * 40)
     lost = run([EXACT] * 70, status="diverged")
-    panels.print_counts_by_length([late, lost], (50, 80, 100))
+    wording.print_counts_by_length([late, lost], (50, 80, 100))
     assert "converged 1 after 50, 1 after 80, 1 after 100 epochs, of 2 runs" in capsys.readouterr().out
-    panels.print_counts_by_length([late, lost], (70, 71))
+    wording.print_counts_by_length([late, lost], (70, 71))
     assert "converged 2 after 70, 1 after 71 epochs, of 2 runs" in capsys.readouterr().out
-    panels.print_counts_by_length([], ())
+    wording.print_counts_by_length([], ())
     assert "no run is at hand" in capsys.readouterr().out
 
 
 def test_how_runs_ended_is_told(capsys):
     good, bad = run([EXACT] * 100), run([EXACT * 1.5] * 100, "kfac", status="diverged")
-    table = panels.how_they_ended([good, bad])
+    table = wording.how_they_ended([good, bad])
     assert list(table["kind"]) == ["converged", "unstable"]
     assert list(table["at_0_1_percent"]) == [True, False]
-    panels.print_counts([good, bad])
+    wording.print_counts([good, bad])
     printed = capsys.readouterr().out
     assert "Converged: the median over the last 5 %" in printed
     assert "DGD: converged 1 at 1 %, 1 at 0.1 %, of 1 runs at hand (25 cases)" in printed
-    assert panels.how_they_ended([]).empty
+    assert wording.how_they_ended([]).empty
 
 
 def test_verdicts_are_printed(tmp_path, capsys):
-    (verdict,) = panels.print_verdicts("F02", RunSource(tmp_path, tmp_path))
+    (verdict,) = wording.print_verdicts("F02", RunSource(tmp_path, tmp_path))
     printed = capsys.readouterr().out
     assert printed.startswith("UNDECIDED: The quasi-Newton model")
     assert verdict.needs in printed
@@ -146,8 +146,8 @@ def test_panels_draw_what_they_say(axis, monkeypatch):
     labels = axis.get_legend_handles_labels()[1]
     assert labels == ["DGD", "NGD"]
     crosses = [line for line in axis.lines if line.get_marker() == "x"]
-    assert [line.get_ydata()[0] for line in crosses] == [panels.LARGEST]
-    assert max(max(line.get_ydata()) for line in axis.lines) == panels.LARGEST
+    assert [line.get_ydata()[0] for line in crosses] == [wording.LARGEST]
+    assert max(max(line.get_ydata()) for line in axis.lines) == wording.LARGEST
     monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: None)
     plain = plt.figure().subplots()
     panels.error_panel(plain, [[wild]], "seconds")
@@ -158,7 +158,7 @@ def test_panels_draw_what_they_say(axis, monkeypatch):
 @pytest.mark.parametrize("count", [0, 1, len(CASES)])
 def test_a_grid_of_any_number_of_cases(count):
     runs = [run([exact_energy(system)] * 50, system=system) for system in CASES[:count]]
-    figure = panels.case_grid(runs, ["dgd"], panels.error_panel, "title")
+    figure = comparison.case_grid(runs, ["dgd"], panels.error_panel, "title")
     shown = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert shown.count("not run yet") == len(CASES) - count
     plt.close(figure)
@@ -176,20 +176,20 @@ def test_a_grid_of_any_number_of_cases(count):
     ],
 )
 def test_errors_are_told_in_per_cent(error, told):
-    assert panels.error_told(error) == told
+    assert wording.error_told(error) == told
 
 
 @pytest.mark.parametrize(("rounding", "told"), [(None, ""), (1e-4, ""), (0.01, " (rounding)")])
 def test_a_final_energy_that_rounding_moved_is_told_to_be_so(rounding, told):
     """Beside a statistical error of 0.001; older runs do not say, and one that diverged has no final energy."""
     ended = run([1.02 * EXACT])
-    assert panels.final_told(replace(ended, result=ended.result | {"rounding": rounding})) == f"2 %{told}"
+    assert wording.final_told(replace(ended, result=ended.result | {"rounding": rounding})) == f"2 %{told}"
     lost = {"status": "diverged", "epoch": 2}
-    assert panels.final_told(replace(ended, result=lost)) == "diverged"
+    assert wording.final_told(replace(ended, result=lost)) == "diverged"
 
 
 def test_levels_are_told_of_a_row():
-    assert panels.levels_told({"epochs_to_1_percent": 57.0, "epochs_to_0.1_percent": math.inf}) == "57 / never"
+    assert wording.levels_told({"epochs_to_1_percent": 57.0, "epochs_to_0.1_percent": math.inf}) == "57 / never"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_levels_are_told_of_a_row():
     [((4.28, math.inf), "4 s / never"), ((150.4, 1234.0), "150 s / 1,234 s"), ((math.nan, 2.0), "no benchmark")],
 )
 def test_seconds_are_told_beside_epochs(seconds, told):
-    assert panels.seconds_told(dict(zip(map(panels.seconds_column, panels.LEVELS), seconds, strict=True))) == told
+    assert wording.seconds_told(dict(zip(map(seconds_column, LEVELS), seconds, strict=True))) == told
 
 
 def test_a_shaded_table(axis):

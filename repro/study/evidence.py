@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repro.config import PROXIMAL_PARTS, RunConfig, SystemConfig
+from repro.config import AUTO, PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references import known_energy, stored_reference
 from repro.study import convergence
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
-from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS
+from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS, STUDIED_SWEEPS, WALKED
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
 from repro.study.large import OWN, STUDIED, SYSTEMS, excess_left, large_runs
@@ -35,6 +35,7 @@ COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 COMPARED_PARTICLES = (2, 4, 6)
 SCALING = f"{STORED_RUNS}/growth/F15.csv"
 BESIDE_PEERS = f"{STORED_RUNS}/growth/peers.csv"
+WALKS = f"{STORED_RUNS}/growth/sweeps.csv"
 GROWN_PARTICLES = (4, 6, 10, 16, 20)
 """Growth from two particles on is compared for these."""
 SMALL_STATES = 15
@@ -246,6 +247,32 @@ def peer_ratios(runs: Sequence[Run]) -> list[Item]:
         ]
 
 
+def sweeps_table() -> pd.DataFrame:
+    """The stored table of ``repro bench sweeps``."""
+    return pd.read_csv(project_path(WALKS), dtype={"asked": str})
+
+
+def _by_walk() -> Iterator[tuple[str, pd.DataFrame]]:
+    """Of each state, its name and what was measured by walks of each length."""
+    with _reading(WALKS, "repro bench sweeps"):
+        states = sweeps_table().set_index("asked").groupby(["particles", "v0"])
+        for count, v0 in WALKED:
+            yield f"A = {count}, V0 = {v0:g}", states.get_group((count, v0)).loc[[AUTO, str(STUDIED_SWEEPS)]]
+
+
+def sweep_shifts(runs: Sequence[Run]) -> list[Item]:
+    """Difference of the energies by walks of their own length and of the study's, in standard errors."""
+    del runs
+    return [Item(name, float(abs(np.diff(rows["energy"])[0]) / np.hypot(*rows["error"]))) for name, rows in _by_walk()]
+
+
+def sweep_gains(runs: Sequence[Run]) -> list[Item]:
+    """Independent samples a second by walks of their own length over those by the study's."""
+    del runs
+    speeds = ((name, rows["ess"] / rows["seconds"]) for name, rows in _by_walk())
+    return [Item(name, float(speed[AUTO] / speed[str(STUDIED_SWEEPS)])) for name, speed in speeds]
+
+
 def ci_excesses(runs: Sequence[Run]) -> list[Item]:
     """How far 20-mode configuration interaction lies above the exact energy, relative."""
     del runs
@@ -363,6 +390,8 @@ COMPUTED = {
     "cost_ratio": Computed(cost_ratios, len(COMPARED_COSTS) * len(COMPARED_PARTICLES)),
     "growth_ratio": Computed(growth_ratios, len(GROWN_PARTICLES)),
     "peer_ratio": Computed(peer_ratios, len(PEERS) * len(PEER_PARTICLES)),
+    "sweep_shift": Computed(sweep_shifts, len(WALKED)),
+    "sweep_gain": Computed(sweep_gains, len(WALKED)),
     "ablation_loss": Computed(ablation_losses, len(PROXIMAL_PARTS), ablation_configs),
     "excess_left": Computed(_of_large(excess_left), len(STUDIED) * len(SYSTEMS), lambda: large_runs(STUDIED)),
     "large_error": Computed(_of_large(convergence.final_error), len(SYSTEMS), lambda: large_runs([OWN])),

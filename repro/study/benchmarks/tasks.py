@@ -1,4 +1,4 @@
-"""What is timed beside other packages, and by whom."""
+"""What is timed beside other packages and by whom, and where walks of several lengths are compared."""
 
 OURS = "this package"
 NESTED = "nested derivatives"
@@ -9,3 +9,7 @@ TASKS = {
 """The codes of each task; a package's name is what comes before the comma, and its version follows in tables."""
 PEERS = tuple((task, code) for task, codes in TASKS.items() for code in codes if code not in (OURS, NESTED))
 PEER_PARTICLES = (2, 4, 6)
+
+WALKED = ((2, -10.0), (3, 20.0), (4, -20.0), (5, -20.0), (6, 10.0))
+"""Particles and couplings of the states whose energy is measured by walks of several lengths."""
+STUDIED_SWEEPS = 400
