@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from repro.cli.options import whole_number_or_word
+from repro.study.benchmarks.tasks import WALKED
 
 bench = typer.Typer(help="Measure speed; ratios within one run.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -147,7 +148,7 @@ def bench_peers(
 def bench_sweeps(
     cases: Annotated[
         str, typer.Option("--cases", help="As in '2:-10 3:-20,20': particles, and couplings V0.")
-    ] = "2:-10 3:20 4:-20 5:-20 6:10",
+    ] = " ".join(f"{particles}:{v0:g}" for particles, v0 in WALKED),
     sweeps: Annotated[
         list[str] | None, typer.Option("--sweeps", help="Repeatable, numbers or auto; 10, 40, 100, 400, auto.")
     ] = None,
@@ -159,7 +160,7 @@ def bench_sweeps(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
 ) -> None:
-    """How long a walk has to be: the energy of one trained state by walks of several lengths, about half an hour.
+    """How long a walk has to be: the energy of one trained state by walks of several lengths, about an hour.
 
     A state of each case is trained, with walks that find their own length; then its parameters are held and every
     length asked for measures its energy, and how many independent samples it makes a second.
