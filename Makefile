@@ -48,7 +48,7 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 
 setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 min once, then nothing
 
-figures: $(STAMP) ## every figure from the stored runs, into output/, and all verdicts: 5-9 min (FRESH=1: trains all anew, hours)
+figures: $(STAMP) ## every figure from the stored runs, into output/, and all verdicts: 5-10 min (FRESH=1: trains all anew, hours)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
 verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of runs trained again: 3 min
