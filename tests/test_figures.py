@@ -283,8 +283,8 @@ def test_block_medians_by_hand():
 
 
 def test_the_comparisons_are_made_of_stored_runs(tmp_path):
-    """F02, F06 and F14 read what they need; nothing is computed, and each says how its runs ended."""
-    names = ("F02", "F06", "F14")
+    """F02, F05, F06 and F14 read what they need; nothing is computed, and each says how its runs ended."""
+    names = ("F02", "F05", "F06", "F14")
     done = repro("figures", *names, "--out", str(tmp_path), timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" 0 computed") == len(names)

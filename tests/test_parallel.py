@@ -47,13 +47,12 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = (3, 4)
 # Between them they sum over walkers in every place there is: energies, scores, factors, both metrics, both models,
 # paired changes, the walkers' own matrix.
-OPTIMIZERS = {"adam": (2, 4), "qn-kfac": (4,), "dgd": (4,), "proximal-dgd": (4,), "spring": (4,)}
+OPTIMIZERS = {"adam": (2, 4), "qn-mr-kfac": (4,), "dgd": (4,), "proximal-dgd": (4,), "spring": (4,)}
 
 
 def tiny(optimizer: str, **sizes: Any) -> RunConfig:
-    options: dict[str, Any] = {"damping": 1000.0} if optimizer in PARTS_OF else {}
-    if "minres" in PARTS_OF.get(optimizer, ()):
-        options["minres_iterations"] = 6
+    regulated = optimizer in PARTS_OF
+    options: dict[str, Any] = {"damping": 1000.0, "minres_iterations": 6} if regulated else {}
     return configure(
         particles=2,
         v0=-10.0,
