@@ -119,7 +119,7 @@ def train(
 
         def save(phase: Phase, state: TrainState, table: Table) -> None:
             # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
-            write_atomic(_file(run, phase), table.encode())
+            write_atomic(_file(run, phase.name), table.encode())
             save_checkpoint(run.checkpoint, header(phase, int(state.epoch)), state)
 
         state = begin.state
@@ -135,15 +135,15 @@ def train(
                 state = run_phase(executor, model, phase, state, table, save, checkpoint_seconds, reporter)
             found = {"status": "complete", **energy_of(model, state, reporter, executor)}
         except NotFiniteError as error:
-            found = _diverged(run, model, tables, error)
+            found = _diverged(run, tables, error)
         result = found | _provenance(run, model, tables[TRAINING], chosen, revisions, executor)
         run.write_json(run.result, result)
     return _outcome(run, result)
 
 
-def _file(run: RunDirectory, phase: Phase) -> Path:
+def _file(run: RunDirectory, phase: str) -> Path:
     """Where the table of a phase is."""
-    return {PRETRAINING: run.pretraining, TRAINING: run.curve}[phase.name]
+    return {PRETRAINING: run.pretraining, TRAINING: run.curve}[phase]
 
 
 def _going_on(
@@ -154,7 +154,7 @@ def _going_on(
     tables = model.tables()
     known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
     for phase in model.phases[: model.phases.index(current) + 1]:
-        path = _file(run, phase)
+        path = _file(run, phase.name)
         text = path.read_text() if path.exists() else ""
         tables[phase.name] = Table.decode(phase.columns, text, known[phase.name], str(path))
         if tables[phase.name].encode() != text.encode():
@@ -173,7 +173,7 @@ def _afresh(model: Model, run: RunDirectory, donor: RunDirectory | None, reporte
     state = checkpoint.state(state._replace(opt_state=()))._replace(opt_state=state.opt_state)
     text = donor.pretraining.read_text()
     tables[first.name] = Table.decode(first.columns, text, first.epochs, str(donor.pretraining))
-    write_atomic(_file(run, first), tables[first.name].encode())
+    write_atomic(_file(run, first.name), tables[first.name].encode())
     reporter.note(f"{run.path}: pretraining taken from {donor.path}")
     return _Beginning(model, first, state, tables, checkpoint.header.revisions)
 
@@ -184,13 +184,12 @@ def _outcome(run: RunDirectory, result: dict[str, Any]) -> Outcome:
     return Outcome(run, result)
 
 
-def _diverged(run: RunDirectory, model: Model, tables: Mapping[str, Table], error: NotFiniteError) -> dict[str, Any]:
+def _diverged(run: RunDirectory, tables: Mapping[str, Table], error: NotFiniteError) -> dict[str, Any]:
     """What the result says of it; the table keeps all epochs up to the bad one."""
-    for phase in model.phases:
-        if phase.name == error.phase:
-            table = tables[phase.name]
-            del table.lines[error.epoch - 1 :]
-            write_atomic(_file(run, phase), table.encode())
+    if error.phase in tables:  # the evaluation has none
+        table = tables[error.phase]
+        del table.lines[error.epoch - 1 :]
+        write_atomic(_file(run, error.phase), table.encode())
     return {
         "status": "diverged",
         "phase": error.phase,

@@ -1,5 +1,7 @@
 """What is timed beside other packages and by whom, and where walks of several lengths are compared."""
 
+from repro.study.profiles import PROFILES
+
 OURS = "this package"
 NESTED = "nested derivatives"
 TASKS = {
@@ -12,4 +14,4 @@ PEER_PARTICLES = (2, 4, 6)
 
 WALKED = ((2, -10.0), (3, 20.0), (4, -20.0), (5, -20.0), (6, 10.0))
 """Particles and couplings of the states whose energy is measured by walks of several lengths."""
-STUDIED_SWEEPS = 400
+STUDIED_SWEEPS = PROFILES["paper"].sweeps
