@@ -32,7 +32,7 @@ help: ## this text
 	  'PYTHON=python3.12' 'the interpreter to set up with, 3.11 or later'
 
 # The stamp depends on the lock and on the build's own description: a second call installs nothing.
-$(STAMP): requirements/$(LOCK).lock pyproject.toml
+$(STAMP): requirements/$(LOCK).lock requirements/install.sh pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or later is needed: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -40,9 +40,7 @@ $(STAMP): requirements/$(LOCK).lock pyproject.toml
 	@echo "set-up: locked packages into $(VENV) (one to three minutes, once)"
 	@rm -f $(VENV)/.installed-*
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# pip compiles on one processor, which takes as long as the rest; a file that does not compile is not ours to mend.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/$(LOCK).lock
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@requirements/install.sh $(BIN)/python requirements/$(LOCK).lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
