@@ -19,7 +19,7 @@ from repro.sampling.metropolis import LENGTH_BOUNDS, STRIDE, initial_chain, walk
 from repro.study.benchmarks import epoch as whole_epoch
 from repro.study.benchmarks import peers, sweeps
 from repro.study.benchmarks.growth import WHOLE, growth
-from repro.study.benchmarks.isolated import measure_each
+from repro.study.benchmarks.isolated import measure_each, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.parts import Size, bench_parts, measure
 from repro.study.profiles import configure
@@ -158,6 +158,10 @@ def test_a_benchmark_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     assert asked[2:] == [("adam", 3, 64, 5, 8), ("adam", 3, 64, 5, 8), ("dgd", 3, 64, 5, 8)]
     pd.testing.assert_frame_equal(pd.read_csv(out), table, check_dtype=False)
     assert list(table["fraction_of_rate"]) == [0.5] * 4
+    # What was measured before stays as it was written.
+    write_table(table.assign(fraction_of_rate=0.25), out)
+    further = bench_parts(["adam", "dgd"], [2, 3, 4], [64], [8], 5, out, resume=True)
+    assert list(further["fraction_of_rate"]) == [0.25] * 4 + [0.5] * 2
 
 
 def test_a_benchmark_says_what_it_cannot_measure(tmp_path):
@@ -200,7 +204,7 @@ def test_walks_are_measured_case_by_case(tmp_path, monkeypatch):
             asked.append(case[:2])
             if len(asked) == 2:
                 raise KeyboardInterrupt
-            numbers = {"energy": -1.23456789, "error": 1e-6, "ess": 100.0, "seconds": 2.0}
+            numbers = {"energy": -1.23456789, "error": 1e-6, "independent_a_second": 50.0}
             rows = [{"particles": case[0], "v0": case[1], "asked": str(one), **numbers} for one in case[-1]]
             assert outcome(rows) == "10: 50 a second, auto: 50 a second"
             yield rows
@@ -269,9 +273,9 @@ def test_without_peers_there_is_nothing_to_compare(monkeypatch):
 
 def test_an_epoch_of_ones_own_choice_is_timed():
     """Also of optimisers that the study does not have: claims about seconds rest on it."""
-    row = whole_epoch.measure("proximal-dgd", 2, 32, 5, 1)
+    row = whole_epoch.measure("minsr", 2, 32, 5, 1)
     assert [row[name] for name in ("optimizer", "particles", "walkers", "sweeps", "epochs")] == [
-        "proximal-dgd",
+        "minsr",
         2,
         32,
         5,

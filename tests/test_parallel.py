@@ -36,12 +36,12 @@ from repro.parallel import WALKERS, average, gathered, mean, sharers, total
 from repro.sampling import noise
 from repro.study.profiles import configure
 from repro.training.epoch import chunk_of_epochs
-from repro.training.evaluation import EVALUATION_CAPACITY, evaluation_epoch
+from repro.training.evaluation import EVALUATION_CAPACITY, evaluation_epoch, held
 from repro.training.executor import LEAST_WALKERS, Alone, Executor, Spread, executor_for
 from repro.training.model import build_model, numerics
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
-from repro.training.state import EVALUATION_STREAM, TrainState
+from repro.training.state import EVALUATION_STREAM
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = (3, 4)
@@ -108,7 +108,7 @@ def trained(config: RunConfig, executor: Executor) -> Any:
             state, metrics = run(state, model.seed, model.system, jnp.int32(count))
             curves.append({name: values[:count] for name, values in metrics.items()})
         chunk = chunk_of_epochs(evaluation_epoch(model), EVALUATION_STREAM, EVALUATION_CAPACITY)
-        start = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
+        start = held(state)
         run = executor.compile("evaluation", chunk, start, model.seed, model.system)
         last, found = run(start, model.seed, model.system, jnp.int32(2))
         return jax.device_get((curves, state, last.chain, found["energies"][:2]))

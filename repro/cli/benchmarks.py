@@ -184,6 +184,6 @@ def bench_sweeps(
             f"{row['correlation']:.3f}",
             f"{row['energy']:.6f}",
             f"{row['error']:.6f}",
-            f"{row['ess'] / row['seconds']:.0f}",
+            f"{row['independent_a_second']:.0f}",
         )
     Console().print(table)

@@ -269,7 +269,7 @@ def sweep_shifts(runs: Sequence[Run]) -> list[Item]:
 def sweep_gains(runs: Sequence[Run]) -> list[Item]:
     """Independent samples a second by walks of their own length over those by the study's."""
     del runs
-    speeds = ((name, rows["ess"] / rows["seconds"]) for name, rows in _by_walk())
+    speeds = ((name, rows["independent_a_second"]) for name, rows in _by_walk())
     return [Item(name, float(speed[AUTO] / speed[str(STUDIED_SWEEPS)])) for name, speed in speeds]
 
 

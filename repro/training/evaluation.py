@@ -41,6 +41,11 @@ def evaluation_epoch(model: Model) -> Epoch:
     return epoch
 
 
+def held(state: TrainState) -> TrainState:
+    """What matters of a state whose parameters are fixed: they and the walkers; epochs are counted anew."""
+    return TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
+
+
 class Sampled(NamedTuple):
     """Local energies of many batches, shape ``(batches, walkers)``, and the walkers of the last of them."""
 
@@ -56,8 +61,7 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
     burn_in = max(1, model.config.evaluation.batches // 10)
     batches = burn_in + model.config.evaluation.batches
     chunk = chunk_of_epochs(evaluation_epoch(model), EVALUATION_STREAM, EVALUATION_CAPACITY)
-    # Only parameters and walkers matter here.
-    fixed = TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
+    fixed = held(state)
     reporter.start(EVALUATION, 0, batches)
     parts = []
     compiled = executor.compile(EVALUATION, chunk, fixed, model.seed, model.system)

@@ -58,6 +58,14 @@ def table_so_far(path: Path, resume: bool, columns: Sequence[str]) -> pd.DataFra
     return table
 
 
+def cases_left(cases: Sequence[tuple[Any, ...]], table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The cases of which a table has no row yet; a case begins with the values of the columns ``keys``."""
+    if table.empty:
+        return list(cases)
+    there = set(table[list(keys)].itertuples(index=False, name=None))
+    return [case for case in cases if case[: len(keys)] not in there]
+
+
 def measure_each(
     module: str, cases: Sequence[tuple[Any, ...]], label: Callable[..., str], outcome: Callable[[Any], str]
 ) -> Iterator[Any]:

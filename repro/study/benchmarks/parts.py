@@ -35,7 +35,7 @@ from repro.optimizers.second_order import quadratic_model
 from repro.physics.local_energy import clip_local_energies
 from repro.sampling.metropolis import walk
 from repro.study.benchmarks.growth import PARTS, UPDATE, WHOLE
-from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
+from repro.study.benchmarks.isolated import cases_left, measure_each, table_so_far, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
 from repro.study.profiles import configure
@@ -265,18 +265,16 @@ def bench_parts(
         Size(*case).config()  # refuses unknown optimisers and bad sizes before the first wait
     keys = [field.name for field in fields(Size)]
     table = table_so_far(out, resume, [*keys, "operations", "seconds", "rate"])
-    if resume:
-        measured = set(table[keys].itertuples(index=False, name=None))
-        cases = [case for case in cases if case not in measured]
     results = measure_each(
         "repro.study.benchmarks.parts",
-        cases,
+        cases_left(cases, table, keys),
         lambda name, count, chains, _, units: f"{name}, A = {count}, W = {chains}, H = {units}",
         lambda rows: f"{rows[0]['seconds']:.3f} s an epoch",
     )
     for rows in results:
-        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
-        table["fraction_of_rate"] = table["operations"] / table["seconds"] / table["rate"]
+        found = pd.DataFrame(rows)
+        found["fraction_of_rate"] = found["operations"] / found["seconds"] / found["rate"]
+        table = pd.concat([table, found], ignore_index=True)
         write_table(table, out)
     return table
 

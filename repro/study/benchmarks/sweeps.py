@@ -25,10 +25,10 @@ from jax import Array
 from repro.config import AUTO, RunConfig, Sweeps, SystemConfig
 from repro.errors import InputError
 from repro.sampling.metropolis import left_correlation, planned_sweeps
-from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
+from repro.study.benchmarks.isolated import cases_left, measure_each, table_so_far, write_table
 from repro.study.profiles import configure
 from repro.training.epoch import density
-from repro.training.evaluation import evaluation_epoch
+from repro.training.evaluation import evaluation_epoch, held
 from repro.training.model import Model, numerics
 from repro.training.restart import load_state
 from repro.training.run import train
@@ -67,7 +67,7 @@ def _batches_of(
     """Batches at fixed parameters, the correlations that their walks left, and the seconds that the batches took."""
     sampling = replace(model.config.sampling, sweeps=sweeps)
     epoch = evaluation_epoch(replace(model, config=replace(model.config, sampling=sampling)))
-    params, chain = state.params, state.chain if sweeps == AUTO else state.chain._replace(length=())
+    chain = state.chain if sweeps == AUTO else state.chain._replace(length=())
 
     def batch(state: TrainState, key: Array) -> tuple[TrainState, _Batches]:
         following, found = epoch(state, key, model.system)
@@ -83,8 +83,7 @@ def _batches_of(
 
     program = jax.jit(lambda state, keys: jax.lax.scan(batch, state, keys))
     keys = jax.random.split(key, batches + batches // CALLS).reshape(CALLS + 1, -1)
-    fixed = TrainState(params, (), chain, jnp.zeros((), jnp.int32))
-    fixed, _ = jax.block_until_ready(program(fixed, keys[0]))
+    fixed, _ = jax.block_until_ready(program(held(state._replace(chain=chain)), keys[0]))
     first = fixed.chain.walkers[None]
     begin, parts = time.perf_counter(), []
     for part in keys[1:]:
@@ -93,7 +92,7 @@ def _batches_of(
     seconds = time.perf_counter() - begin
     joined = jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
     # Not in the time of a batch: two densities more are a fifth of ten sweeps.
-    return joined, jax.jit(correlations)(params, jnp.concatenate([first, joined.walkers])), seconds
+    return joined, jax.jit(correlations)(state.params, jnp.concatenate([first, joined.walkers])), seconds
 
 
 def measure(
@@ -104,7 +103,8 @@ def measure(
     Returns:
         A row for each: the case, ``asked``, the mean number of ``sweeps``, ``batches``, ``walkers``, the
         ``correlation`` left by a walk (of ln|psi|^2, centre of mass, mean square radius: the largest), ``energy``,
-        ``error``, ``ess`` (effective samples), and the ``seconds`` of all batches.
+        ``error``, ``ess`` (effective samples), the ``seconds`` of all batches, and the quotient of these two,
+        ``independent_a_second``.
     """
     config = _config(particles, v0, epochs, walkers)
     rows = []
@@ -131,6 +131,7 @@ def measure(
                         "error": estimate.error,
                         "ess": estimate.ess,
                         "seconds": seconds,
+                        "independent_a_second": estimate.ess / seconds,
                     }
                 )
     return rows
@@ -165,18 +166,14 @@ def bench_sweeps(
     for system in systems:
         for sweeps in asked:
             _config(system.particles, system.v0, epochs, walkers, sweeps)  # refuses bad sizes before the first wait
-    table = table_so_far(out, resume, ["particles", "v0", "asked", "energy", "error", "ess", "seconds"])
-    there = set(zip(table["particles"], table["v0"], strict=True)) if resume else set()
-    cases = [
-        (system.particles, system.v0, epochs, walkers, batches, list(asked))
-        for system in systems
-        if (system.particles, system.v0) not in there
-    ]
+    keys = ["particles", "v0"]
+    table = table_so_far(out, resume, [*keys, "asked", "energy", "error", "independent_a_second"])
+    cases = [(system.particles, system.v0, epochs, walkers, batches, list(asked)) for system in systems]
     results = measure_each(
         "repro.study.benchmarks.sweeps",
-        cases,
+        cases_left(cases, table, keys),
         lambda particles, v0, *_: f"A = {particles}, V0 = {v0:g}",
-        lambda rows: ", ".join(f"{row['asked']}: {row['ess'] / row['seconds']:.0f} a second" for row in rows),
+        lambda rows: ", ".join(f"{row['asked']}: {row['independent_a_second']:.0f} a second" for row in rows),
     )
     for rows in results:
         table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
