@@ -166,6 +166,22 @@ def test_operators_against_dense_matrices(particles, determinants, layers, path)
             )
 
 
+def test_diagonals_of_wide_layers_are_cut(monkeypatch):
+    """Into pieces of one, two and of four units, the last of them as wide as the layer."""
+    psi, params, x = case(2, 1)
+
+    def diagonals(params, x):
+        found = derivatives(psi, params, x, WALKERS, mixed=True)
+        metrics = fisher(found), decision_metric(found)
+        return [ravel_pytree([metric.diagonal(index) for index in range(4)])[0] for metric in metrics]
+
+    whole = jax.jit(diagonals)(params, x)
+    for most in (1, 20, 36):
+        monkeypatch.setattr("repro.curvature.structured.LARGEST_ROW", most)
+        for one, other in zip(jax.jit(lambda *a: diagonals(*a))(params, x), whole, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["fisher", "decision"])
 def test_metrics_are_positive_semi_definite(name):
     matrix = dense(3, 2).matrices[name]

@@ -34,6 +34,8 @@ from repro.parallel import average
 from repro.sums import one_by_one, over_last, over_leading
 
 ROW_WALKERS = 32
+LARGEST_ROW = 2**14
+"""Entries of a walker's row beyond which XLA on a processor multiplies dozens of times slower."""
 
 
 def _flat(values: Array) -> Array:
@@ -160,7 +162,7 @@ class Scores:
         """E[D^2], entry by entry."""
         layer, total = self.layers[index], self.modes[index].total
         own, shared, e = layer.own, layer.shared, layer.sensitivity
-        squares = [_sum_of_squares(_score_rows, own, e), _outer(shared**2, total**2)]
+        squares = [_sum_of_squares(_score_rows, (own,), (e,)), _outer(shared**2, total**2)]
         return average(jnp.concatenate(squares), self.shape[1])
 
     def gram(self, index: int) -> Array:
@@ -237,7 +239,7 @@ class MixedDerivatives:
         total, d_total = self.modes[index].total, self.mode_tangents[index].total
         directions = range(d_e.shape[0])
 
-        own_part = _sum_of_squares(_mixed_rows, own, dense(d_own), e, d_e)
+        own_part = _sum_of_squares(_mixed_rows, (own, dense(d_own)), (e, d_e))
         # The summed sensitivity is smooth where two particles meet: here the square can be multiplied out.
         shared_part = _outer(shared**2, one_by_one([d_total[k] ** 2 for k in directions]))
         moving = d_shared.shape[-1]
@@ -289,8 +291,10 @@ def _gram(rows: Callable[..., Array], *arguments: Array) -> Array:
     return sum_walkers(products, largest_divisor(arguments[0].shape[-2], ROW_WALKERS), *arguments, axis=-2)
 
 
-def _sum_of_squares(rows: Callable[..., Array], *arguments: Array) -> Array:
+def _sum_of_squares(rows: Callable[..., Array], inputs: tuple[Array, ...], sensitivities: tuple[Array, ...]) -> Array:
     """Squares of explicit rows of J, summed over outputs and walkers, a few walkers at a time.
+
+    Wide layers are cut, each piece with some of their units, so that no row has more than :data:`LARGEST_ROW` entries.
 
     Multiplying the square out over pairs of particles would need no rows, but its terms grow as 1/d^4 at a distance d
     from a node and cancel: single precision does not survive it.
@@ -300,5 +304,8 @@ def _sum_of_squares(rows: Callable[..., Array], *arguments: Array) -> Array:
         found = rows(*part)
         return jnp.sum(found * found, axis=tuple(range(found.ndim - 2)))
 
-    chunk = largest_divisor(arguments[0].shape[-2], ROW_WALKERS)
-    return sum_walkers(square, chunk, *arguments, axis=-2)
+    chunk = largest_divisor(inputs[0].shape[-2], ROW_WALKERS)
+    units = max(1, LARGEST_ROW // inputs[0].shape[-1])
+    pieces = math.ceil(sensitivities[0].shape[-1] / units)
+    cut = zip(*(jnp.array_split(values, pieces, axis=-1) for values in sensitivities), strict=True)
+    return jnp.concatenate([sum_walkers(square, chunk, *inputs, *piece, axis=-2) for piece in cut], axis=-1)
