@@ -13,8 +13,8 @@ configured() { sed -n "s/^[^.]*\.$1='\(.*\)'\$/\1/p" <<<"$settings" | sed 's/\\n
 export UV_FIND_LINKS UV_INDEX UV_DEFAULT_INDEX SSL_CERT_FILE
 UV_FIND_LINKS=${UV_FIND_LINKS:-$(configured find-links | tr ' ' ',')}
 UV_INDEX=${UV_INDEX:-$(configured extra-index-url)}
-UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$(configured index-url)}
-SSL_CERT_FILE=${SSL_CERT_FILE:-$(configured cert)}
+UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(configured index-url)}}
+SSL_CERT_FILE=${SSL_CERT_FILE:-${PIP_CERT:-$(configured cert)}}
 for name in UV_FIND_LINKS UV_INDEX UV_DEFAULT_INDEX SSL_CERT_FILE; do
   [ -n "${!name}" ] || unset "$name"
 done
