@@ -194,6 +194,8 @@ def test_walks_of_any_length_measure_one_energy(monkeypatch):
     assert short["ess"] < 0.5 * longer["ess"]
     assert short["error"] > longer["error"]
     assert all(row["seconds"] > 0.0 for row in (short, longer, own))
+    for row in (short, longer, own):
+        assert row["independent_a_second"] == pytest.approx(row["ess"] / row["seconds"])
 
 
 def test_walks_are_measured_case_by_case(tmp_path, monkeypatch):
@@ -273,9 +275,9 @@ def test_without_peers_there_is_nothing_to_compare(monkeypatch):
 
 def test_an_epoch_of_ones_own_choice_is_timed():
     """Also of optimisers that the study does not have: claims about seconds rest on it."""
-    row = whole_epoch.measure("minsr", 2, 32, 5, 1)
+    row = whole_epoch.measure("proximal-dgd", 2, 32, 5, 1)
     assert [row[name] for name in ("optimizer", "particles", "walkers", "sweeps", "epochs")] == [
-        "minsr",
+        "proximal-dgd",
         2,
         32,
         5,

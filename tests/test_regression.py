@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from repro.config import OPTIMIZERS, PARTS_OF, RunConfig, SystemConfig, optimizer_config
-from repro.curvature.metric import decision_metric
+from repro.curvature.metric import decision_metric, fisher
 from repro.optimizers import second_order
 from repro.references import known_energy
 from repro.study.convergence import converged
@@ -121,9 +121,11 @@ def test_tier_a_notices_a_wrong_damping_rule(tmp_path, monkeypatch):
         follows_golden("dgd", tmp_path)
 
 
-def test_tier_a_notices_a_wrong_metric(tmp_path, monkeypatch):
-    """By a thousandth, which is the least of what can be wrong with it."""
-    monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(decision_metric(found), scale=1.001))
+@pytest.mark.parametrize(
+    "wrong", [lambda found: replace(decision_metric(found), scale=1.001), fisher], ids=["scale", "fisher"]
+)
+def test_tier_a_notices_a_wrong_metric(tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(second_order, "decision_metric", wrong)
     with pytest.raises(AssertionError, match="tier A"):
         follows_golden("dgd", tmp_path)
 

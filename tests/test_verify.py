@@ -309,6 +309,17 @@ def test_an_audit_sees_a_wrong_metric(made, monkeypatch):
     assert "standard errors" in verify.audit(load_run(made.path)).problem
 
 
+def test_an_audit_sees_a_wrong_damping_rule(made, monkeypatch):
+    """Damping that grows where it should shrink."""
+    right = second_order.adapted_damping_released
+
+    def wrong(damping, before, after, ratio, config):
+        return damping**2 / right(damping, before, after, ratio, config)
+
+    monkeypatch.setattr(second_order, "adapted_damping_released", wrong)
+    assert "standard errors" in verify.audit(load_run(made.path)).problem
+
+
 def test_why_shows_the_whole_chain(capsys):
     from rich.console import Console
 
