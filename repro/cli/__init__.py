@@ -14,7 +14,7 @@ from repro import __version__
 from repro.cli.benchmarks import bench
 from repro.cli.energies import reference, references
 from repro.cli.machine import doctor
-from repro.cli.runs import evaluate, observables, train
+from repro.cli.runs import evaluate, import_published, observables, train
 from repro.cli.study import claims, figures, report, store, sweep, verify, why
 from repro.errors import ReproError
 
@@ -46,7 +46,7 @@ def _root(
 
 
 for _command in (
-    *(train, evaluate, observables, reference, references),
+    *(train, import_published, evaluate, observables, reference, references),
     *(figures, sweep, store, claims, verify, why, report, doctor),
 ):
     app.command()(_command)

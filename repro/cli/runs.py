@@ -136,7 +136,12 @@ def train(
         float, typer.Option("--checkpoint-seconds", help="Least time between two checkpoints.")
     ] = 10.0,
     pretrained: Annotated[
-        Path | None, typer.Option("--pretrained", help="A run to take the pretraining from, instead of repeating it.")
+        Path | None,
+        typer.Option(
+            "--pretrained",
+            help="A run to take the pretraining from, instead of repeating it; or a folder that `repro "
+            "import-published` made, to begin with that network.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
@@ -150,8 +155,10 @@ def train(
     Example: repro train --optimizer dgd --particles 2 --v0 -10 --profile laptop --out runs/first
     """
     from repro.study.profiles import configure
+    from repro.training.imported import is_imported, load_imported
 
     config = configure(
+        network=load_imported(pretrained).content_hash if pretrained and is_imported(pretrained) else "",
         particles=particles,
         v0=v0,
         optimizer=optimizer,
@@ -213,6 +220,35 @@ def train(
         reporter=reporter(exact),
     )
     _print_energy(outcome.result, exact, str(outcome.run.path))
+
+
+def import_published(
+    file: Annotated[
+        Path, typer.Argument(help="The authors' stored network: their checkpoint (.pt) or its tensors (.npz).")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the network; new or empty.", show_default=False)],
+    walkers_record: Annotated[
+        int | None,
+        typer.Option("--walkers-record", help="Which record of a .pt holds the walkers; found by itself as a rule."),
+    ] = None,
+) -> None:
+    """Import the network that the study's authors stored after their pretraining, to train from where they did.
+
+    A clone of their public repository has it. Nothing of the file is executed: tensors are read as raw numbers and told
+    apart by their sizes.
+
+    Example: repro import-published their_network.pt --out runs/published
+    """
+    from repro.training.imported import read_published, save_imported
+
+    network = read_published(file, walkers_record)
+    path = save_imported(network, out, file)
+    particles, layers, hidden = network.size
+    print(
+        f"{path}: network {network.content_hash}, {particles} particles, {layers} hidden layers of {hidden} units, "
+        f"{len(network.walkers)} walkers, proposal width {network.width:.4g}"
+    )
+    print(f"train from it: repro train --pretrained {out} --optimizer dgd --particles {particles} --v0 -10 ...")
 
 
 def evaluate(

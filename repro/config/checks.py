@@ -37,13 +37,28 @@ def fraction(part: object, attribute: str, name: str) -> None:
         raise InputError(f"{name} = {value:g}: must be below 1")
 
 
+OPTIONAL = {"optional": True}
+"""Metadata of a field that plain data leave out where it has its default: configurations stored before the field was
+there keep their content hash."""
+
+
+def plain(part: object) -> dict[str, Any]:
+    """Nested plain data of a configuration, without the optional values that are the default."""
+    data: dict[str, Any] = {}
+    for entry in dataclasses.fields(part):  # type: ignore[arg-type]
+        value = getattr(part, entry.name)
+        if not (entry.metadata.get("optional") and value == entry.default):
+            data[entry.name] = plain(value) if dataclasses.is_dataclass(value) else value
+    return data
+
+
 def built(cls: type, data: object, prefix: str) -> Any:
-    """A part of a configuration from plain data, which must have all of its keys and no others."""
+    """A part of a configuration from plain data, which must have all of its keys but the optional, and no others."""
     if not isinstance(data, dict):
         raise InputError(f"{prefix.rstrip('.') or 'configuration'} = {data!r}: must be an object with keys")
-    known = {f.name for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(data) - known):
+    known = {entry.name: entry for entry in dataclasses.fields(cls)}
+    if unknown := sorted(set(data) - set(known)):
         raise InputError(f"unknown key {prefix}{unknown[0]}; known are {', '.join(sorted(known))}")
-    if missing := sorted(known - set(data)):
+    if missing := sorted(name for name in set(known) - set(data) if not known[name].metadata.get("optional")):
         raise InputError(f"missing key {prefix}{missing[0]}")
     return cls(**data)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from repro.config.checks import built, integer, real
+from repro.config.checks import OPTIONAL, built, integer, plain, real
 from repro.config.optimizers import AdamConfig, OptimizerConfig, built_optimizer
 from repro.errors import InputError
 
@@ -64,14 +64,27 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """The fit of the orbitals to those of the oscillator, by Adam."""
+    """The fit of the orbitals to those of the oscillator, by Adam, or the network that takes its place.
+
+    Attributes:
+        epochs: of the fit; none where a network is given.
+        learning_rate: of Adam.
+        network: hash of an imported network to begin with, see :mod:`repro.training.imported`; "" for a fit.
+    """
 
     epochs: int
     learning_rate: float = 1e-4
+    network: str = field(default="", metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         integer("pretrain_epochs", self.epochs, 0)
         real(self, "learning_rate", positive=True, name="pretraining learning_rate")
+        if not isinstance(self.network, str) or not re.fullmatch(r"([0-9a-f]{16})?", self.network):
+            raise InputError(f"network = {self.network!r}: must be the 16 hexadecimal digits that name a network")
+        if self.network and self.epochs:
+            raise InputError(
+                f"pretrain_epochs = {self.epochs}: an imported network is not pretrained any further; make it 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain data, ready for JSON."""
-        return dataclasses.asdict(self)
+        return plain(self)
 
     @property
     def content_hash(self) -> str:

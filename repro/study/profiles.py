@@ -66,6 +66,7 @@ def configure(
     epochs: int | None = None,
     pretrain_epochs: int | None = None,
     pretrain_learning_rate: float | None = None,
+    network: str = "",
     walkers: int | None = None,
     sweeps: Sweeps | None = None,
     layers: int = 2,
@@ -89,8 +90,9 @@ def configure(
         ansatz=AnsatzConfig(layers, hidden, determinants),
         sampling=SamplingConfig(_choose(walkers, size.walkers), _choose(sweeps, size.sweeps)),
         pretraining=PretrainingConfig(
-            _choose(pretrain_epochs, size.pretrain_epochs),
+            _choose(pretrain_epochs, 0 if network else size.pretrain_epochs),
             _choose(pretrain_learning_rate, PretrainingConfig.learning_rate),
+            network,
         ),
         optimizer=optimizer_config(optimizer, **optimizer_options),
         evaluation=EvaluationConfig(_choose(evaluation_batches, size.evaluation_batches)),

@@ -11,6 +11,7 @@ import jax
 from repro.config import RunConfig, differences
 from repro.errors import InputError
 from repro.training.checkpoint import load_checkpoint
+from repro.training.imported import ImportedNetwork, is_imported, load_imported
 from repro.training.model import Model, Phase, build_model
 from repro.training.rundir import RunDirectory
 from repro.training.state import TrainState
@@ -70,3 +71,32 @@ def pretraining_donor(config: RunConfig, path: Path) -> RunDirectory:
     if not donor.pretrained.exists():
         raise InputError(f"pretrained = {path}: has no {donor.pretrained.name}: its pretraining has not ended yet")
     return donor
+
+
+Donor = RunDirectory | ImportedNetwork
+"""What a run can take the place of its pretraining from."""
+
+
+def donor_of(config: RunConfig, path: Path | None, goes_on: bool) -> Donor | None:
+    """Where a run's parameters and walkers come from, if not from a pretraining of its own.
+
+    Args:
+        config: of the run.
+        path: a run with the same pretraining, or a folder with the network that the configuration names.
+        goes_on: whether the run has a checkpoint, so that nothing needs to be taken.
+
+    Raises:
+        InputError: if they do not belong together, or the configuration names a network and nothing is given.
+    """
+    if path is not None and is_imported(path):
+        network = load_imported(path)
+        network.refuse_other(config, path)
+        return network
+    if path is not None:
+        return pretraining_donor(config, path)
+    if config.pretraining.network and not goes_on:
+        raise InputError(
+            f"network = {config.pretraining.network}: not at hand; name its folder with --pretrained "
+            "(`repro import-published` makes one)"
+        )
+    return None

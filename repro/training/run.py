@@ -20,10 +20,11 @@ from repro.training.curve import Table
 from repro.training.evaluation import energy_of
 from repro.training.executor import Executor, executor_for
 from repro.training.files import write_atomic
+from repro.training.imported import ImportedNetwork
 from repro.training.model import Model, Phase, build_model, numerics
 from repro.training.phase import NotFiniteError, run_phase
 from repro.training.reporting import Reporter, Silent
-from repro.training.restart import load_state, pretraining_donor
+from repro.training.restart import Donor, donor_of, load_state
 from repro.training.rundir import RunDirectory, prepare
 from repro.training.state import PRETRAINING, TRAINING, TrainState
 
@@ -76,7 +77,7 @@ def train(
         checkpoint_seconds: least time between two checkpoints.
         pretrained: directory of a run to take the pretraining from instead of doing it again. It must have been
             pretrained in the same way with the same seed; optimiser, epochs and couplings may differ, for pretraining
-            does not know them.
+            does not know them. Or the folder of the imported network that ``config.pretraining.network`` names.
         reporter: told of the progress.
         executor: what runs the compiled epochs; the run's own when left out. In a batch, sums are ordered differently:
             the bits are those of this batch.
@@ -94,7 +95,8 @@ def train(
     chosen = environment.select_device(device)
     executor = executor or executor_for(config.sampling.walkers, chosen)
     chunk_size = resolve_walker_chunk(config, walker_chunk, chosen.platform)
-    donor = None if pretrained is None else pretraining_donor(config, Path(pretrained))
+    goes_on = resume and RunDirectory(Path(out)).checkpoint.exists()
+    donor = donor_of(config, None if pretrained is None else Path(pretrained), goes_on)
     revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
     run, exists = prepare(config, out, resume, overwrite)
     with run.locked(), numerics(config.dtype, chosen):
@@ -163,12 +165,15 @@ def _going_on(
     return _Beginning(model, current, state, tables, revisions)
 
 
-def _afresh(model: Model, run: RunDirectory, donor: RunDirectory | None, reporter: Reporter) -> _Beginning:
-    """From nothing, or from what another run's pretraining left."""
+def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Reporter) -> _Beginning:
+    """From nothing, from what another run's pretraining left, or from an imported network."""
     tables, first = model.tables(), model.phases[0]
     state = jax.jit(model.initial_state)()
     if donor is None:
         return _Beginning(model, first, state, tables, ())
+    if isinstance(donor, ImportedNetwork):
+        reporter.note(f"{run.path}: begins with network {donor.content_hash}")
+        return _Beginning(model, first, donor.begin(state), tables, ())
     checkpoint = load_checkpoint(donor.pretrained)
     state = checkpoint.state(state._replace(opt_state=()))._replace(opt_state=state.opt_state)
     text = donor.pretraining.read_text()
