@@ -7,6 +7,7 @@ result beyond its statistical error and is recorded in ``result.json`` instead.
 from repro.config.optimizers import (
     ALL_OPTIMIZERS,
     BEYOND,
+    MEDIAN,
     OPTIMIZER_OPTIONS,
     OPTIMIZERS,
     PARTS_OF,
@@ -21,6 +22,7 @@ from repro.config.optimizers import (
     SpringConfig,
     StartConfig,
     deck_points,
+    lower_median,
     optimizer_config,
 )
 from repro.config.run import (
@@ -39,6 +41,7 @@ __all__ = [
     "ALL_OPTIMIZERS",
     "AUTO",
     "BEYOND",
+    "MEDIAN",
     "OPTIMIZERS",
     "OPTIMIZER_OPTIONS",
     "PARTS_OF",
@@ -61,5 +64,6 @@ __all__ = [
     "SystemConfig",
     "deck_points",
     "differences",
+    "lower_median",
     "optimizer_config",
 ]

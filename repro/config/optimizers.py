@@ -17,6 +17,9 @@ PROTOCOL_POINTS = ("fisher", "factors", "residual", "ratio", "energies", "clippi
 """Where the printed algorithm and the released implementation differ: the Fisher metric in the quadratic model, the
 Kronecker factors, MINRES' first residual, how a step is judged, the energies it is judged by, and the local energies in
 the quasi-Hessian."""
+MEDIAN = "median"
+"""A further point, in which both texts agree and this package differs from the released implementation unless asked
+for it: the median that local energies are clipped around is there the lower of the two middle values (PyTorch's)."""
 BEYOND = ("proximal-dgd", "minsr", "spring")
 """Optimisers that the study does not have."""
 ALL_OPTIMIZERS = (*OPTIMIZERS, *BEYOND)
@@ -186,13 +189,18 @@ def deck_points(protocol: str) -> frozenset[str]:
         return frozenset(PROTOCOL_POINTS)
     points = listed.split(",") if slash else []
     # One spelling for each set, so that one protocol has one content hash.
-    ordered = [point for point in PROTOCOL_POINTS if point in points]
+    ordered = [point for point in (*PROTOCOL_POINTS, MEDIAN) if point in points]
     if base == "deck" or points != ordered or (slash and not points):
         raise InputError(
             f"protocol = {protocol!r}: after released/ come points as in the deck, in this order and separated by "
-            f"commas: {', '.join(PROTOCOL_POINTS)}"
+            f"commas: {', '.join(PROTOCOL_POINTS)}; last may come {MEDIAN}, PyTorch's"
         )
     return frozenset(points)
+
+
+def lower_median(config: OptimizerConfig) -> bool:
+    """Whether local energies are clipped around the lower of the two middle values, see :data:`MEDIAN`."""
+    return isinstance(config, SecondOrderConfig) and MEDIAN in deck_points(config.protocol)
 
 
 @dataclass(frozen=True)

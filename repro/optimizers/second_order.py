@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.ansatz.trial import Blocks, TrialState
-from repro.config import SecondOrderConfig, deck_points
+from repro.config import MEDIAN, SecondOrderConfig, deck_points
 from repro.curvature.blocks import combine, inner, partition
 from repro.curvature.derivatives import Derivatives, derivatives
 from repro.curvature.kronecker import (
@@ -268,7 +268,7 @@ def second_order(
     def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
         new = mean(after)
         # The released difference mixes clipped local energies before with unclipped ones after.
-        old = mean(before if "energies" in deck else clip_local_energies(before))
+        old = mean(before if "energies" in deck else clip_local_energies(before, MEDIAN in deck))
         ratio = energy_ratio(old, new, state.predicted)
         if "ratio" in deck:
             damping = adapted_damping(state.damping, ratio, config.damping)
@@ -295,7 +295,7 @@ def quadratic_model(
         # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
         # Unclipped, single walkers can make the model so indefinite that runs diverge.
         clipped = "clipping" not in deck
-        return quasi_hessian(found, clip_local_energies(local_energies) if clipped else local_energies)
+        return quasi_hessian(found, clip_local_energies(local_energies, MEDIAN in deck) if clipped else local_energies)
     if composition.model == "decision":
         return decision_metric(found)
     # The released quadratic model has E[D D^T] for the Fisher metric.

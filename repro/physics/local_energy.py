@@ -32,10 +32,16 @@ def local_energy(laplacian_ratio: Array, x: Array, system: System) -> Array:
 CLIP_WIDTH = 5.0
 
 
-def clip_local_energies(energies: Array) -> Array:
-    """Local energies clipped to median +- 5 mean|E_L - median|."""
+def clip_local_energies(energies: Array, lower_median: bool = False) -> Array:
+    """Local energies clipped to median +- 5 mean|E_L - median|.
+
+    Args:
+        energies: of this device's walkers, shape ``(W,)``.
+        lower_median: whether the median of an even number of values is the lower of the two in the middle, as in
+            PyTorch, in place of their mean.
+    """
     everyone = gathered(energies)
-    median = jnp.median(everyone)
+    median = jnp.sort(everyone)[(everyone.shape[0] - 1) // 2] if lower_median else jnp.median(everyone)
     spread = CLIP_WIDTH * jnp.mean(jnp.abs(everyone - median))
     return jnp.clip(energies, median - spread, median + spread)
 

@@ -69,20 +69,27 @@ def _found_sweeps(chain: Chain, sweeps: Sweeps) -> Metrics:
     return {SWEEPS: planned_sweeps(chain).astype(chain.width.dtype)} if sweeps == AUTO else {}
 
 
-def training_epoch(psi: TrialState, optimizer: Optimizer, sweeps: Sweeps, walker_chunk: int, unroll: int = 1) -> Epoch:
+def training_epoch(
+    psi: TrialState,
+    optimizer: Optimizer,
+    sweeps: Sweeps,
+    walker_chunk: int,
+    unroll: int = 1,
+    lower_median: bool = False,
+) -> Epoch:
     """Walk, energy, gradient, update; then, where the optimiser wants its step judged, a further walk and energy.
 
     The metrics describe the parameters before the update: energy, its error and variance over the walkers
     (unclipped), the clipped mean, the walk's acceptance and proposal width, the norms of the gradient and of the
     step, and what the optimiser reports. ``rho`` is NaN in epochs whose step was not judged. The chains go on from
-    the further walk.
+    the further walk. ``lower_median`` is as for :func:`clip_local_energies`.
     """
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
         params = state.params
         chain, acceptance = walk(density(psi, params), state.chain, key, sweeps, unroll)
         energies = walker_energies(psi, params, chain.walkers, system, walker_chunk)
-        clipped = clip_local_energies(energies)
+        clipped = clip_local_energies(energies, lower_median)
         grads = energy_gradient(psi, params, chain.walkers, clipped, walker_chunk)
         updates, opt_state = optimizer.update(
             grads, state.opt_state, params, walkers=chain.walkers, local_energies=energies

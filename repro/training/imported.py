@@ -25,6 +25,7 @@ import numpy as np
 
 from repro.config import RunConfig
 from repro.errors import InputError
+from repro.sampling.metropolis import WIDTH_BOUNDS
 from repro.training.files import write_atomic
 from repro.training.state import TrainState
 
@@ -177,11 +178,17 @@ def read_published(path: Path, walkers_record: int | None = None) -> ImportedNet
     tensors = [np.frombuffer(records[number], kind).astype(float) for number in layout.numbers]
     chosen = _walkers_among(records, layout, kind, walkers_record, str(path))
     walkers = np.frombuffer(records[chosen], kind).astype(float).reshape(-1, layout.particles)
-    following = (
-        np.frombuffer(records.get(chosen + 1, b""), kind) if len(records.get(chosen + 1, b"")) == kind.itemsize else ()
-    )
-    width = float(following[0]) if len(following) and 0.01 <= following[0] <= 10.0 else 1.0
-    return _network([t.reshape(s) for t, s in zip(tensors, layout.shapes, strict=True)], walkers, width, str(path))
+    width = _width(records.get(chosen + 1, b""), kind)
+    weights = [tensor.reshape(shape) for tensor, shape in zip(tensors, layout.shapes, strict=True)]
+    return _network(weights, walkers, width, str(path))
+
+
+def _width(content: bytes, kind: np.dtype[Any]) -> float:
+    """The proposal width if the record beside the walkers' holds one number that can be it; 1 to begin with if not."""
+    if len(content) != kind.itemsize:
+        return 1.0
+    value = float(np.frombuffer(content, kind)[0])
+    return value if WIDTH_BOUNDS[0] <= value <= WIDTH_BOUNDS[1] else 1.0
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

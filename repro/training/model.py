@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from repro.ansatz import Wavefunction, slater_wavefunction
-from repro.config import RunConfig
+from repro.config import RunConfig, lower_median
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
@@ -102,7 +102,7 @@ def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> 
     fit = from_optax(optax.adam(config.pretraining.learning_rate))
     optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
     first = pretraining_epoch(wavefunction, fit, sweeps, unroll)
-    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk, unroll)
+    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk, unroll, lower_median(config.optimizer))
     return Model(
         config,
         walker_chunk,
