@@ -26,6 +26,7 @@ from repro.study.evidence import (
     RUN_QUANTITIES,
     Evidence,
     Item,
+    case_label,
     exact_energy,
     gather,
     growth_ratios,
@@ -37,6 +38,7 @@ from repro.study.evidence import (
 )
 from repro.study.figures import notebook_paths
 from repro.study.fisher_images import cosine
+from repro.study.grid import read_grid
 from repro.study.ledger import POINTS, variant_config
 from repro.study.profiles import configure
 from repro.study.store import Run, RunSource, finished_runs, load_run, project_path
@@ -52,6 +54,7 @@ from repro.study.verdicts import (
     median_interval,
 )
 from repro.study.verify import read_verdicts
+from repro.study.wording import case_title
 
 STORED = project_path("paper_runs")
 
@@ -361,8 +364,30 @@ def test_cases():
     assert parse_cases("2:-10 3:-20,20") == (SystemConfig(2, -10.0), SystemConfig(3, -20.0), SystemConfig(3, 20.0))
     assert len(parse_cases("all")) == 25
     for text in ("2", "two:1", "2:x"):
-        with pytest.raises(InputError, match="must be 'all' or like"):
+        with pytest.raises(InputError, match="must be 'all', 'held-out' or like"):
             parse_cases(text)
+
+
+def test_claims_about_the_held_out_cases_are_about_the_runs_of_their_grid():
+    """Every optimiser, case and seed of the file, no other; no case is one of the 25, and labels tell them apart."""
+    entry = ENTRY.replace('"kind"', '"epochs_to_0.1_percent"') + (
+        'of = ["proximal-dgd", "spring", "minsr"]\ncases = "held-out"\nseeds = 3\nat_most = 1.0\n'
+    )
+    (found,) = parse_claims(entry)
+    grid = read_grid(STORED / "grids" / "held_out.toml")
+    assert {config.content_hash for config in found.configs} == {config.content_hash for config in grid}
+    assert not set(found.cases) & set(CASES)
+    labels = [case_label(system) for system in (*CASES, *found.cases)]
+    assert len(set(labels)) == len(labels) == 25 + 22
+    assert "A = 3, V0 = -10, sigma0 = 0.3" in labels
+    assert case_title(found.cases[0]) == "A = 3, $V_0$ = −10, $\\sigma_0$ = 0.3"
+
+
+def test_levels_of_a_tenth_of_a_per_cent_are_quantities():
+    run = ended([3.0] * 60 + [2.01] * 60 + [2.001] * 60)
+    assert RUN_QUANTITIES["epochs_to_1_percent"](run, 2.0) == 81
+    assert RUN_QUANTITIES["epochs_to_0.1_percent"](run, 2.0) == 141
+    assert RUN_QUANTITIES["seconds_to_0.1_percent"](run, 2.0) == convergence.seconds_to(run, 2.0, 0.001)
 
 
 ENTRY = '[[claim]]\nid = "X"\nfigure = "F01"\nstatement = "S."\ntest = "level"\nquantity = "kind"\n'

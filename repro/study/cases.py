@@ -15,5 +15,12 @@ CASES = tuple(SystemConfig(particles, v0) for particles, v0 in product(PARTICLES
 """The 25 cases."""
 PAPER_CASES = tuple(case for case in CASES if case.particles <= 4)
 """Those in which optimisers beyond the study were run at its own size, too."""
+HELD_OUT = (
+    *(SystemConfig(3, -10.0, sigma0) for sigma0 in (0.3, 1.0)),
+    *(SystemConfig(particles, v0) for particles, v0 in product(PARTICLES, BETWEEN)),
+)
+"""Cases on which nothing was shaped or tuned: ``paper_runs/grids/held_out.toml``."""
+NAMED = {"all": CASES, "held-out": HELD_OUT}
+"""Sets of cases by the name that a claim may give."""
 SEEDS = (0, 1, 2)
 """Of the comparison with optimisers beyond the study."""

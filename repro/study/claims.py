@@ -11,7 +11,7 @@ from typing import Any
 
 from repro.config import ALL_OPTIMIZERS, BEYOND, RunConfig, SystemConfig
 from repro.errors import InputError
-from repro.study.cases import CASES
+from repro.study.cases import NAMED
 from repro.study.profiles import PROFILES, configure
 
 SOURCE = "claims.toml"
@@ -131,18 +131,21 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
 
 
 def parse_cases(text: str) -> tuple[SystemConfig, ...]:
-    """The cases that a text names: "all", or couplings by number of particles as in "2:-10 3:-20,20".
+    """The cases that a text names: a set of :data:`repro.study.cases.NAMED`, or strengths by number of particles.
+
+    The latter look like "2:-10 3:-20,20".
 
     Raises:
         InputError: for another text, or a case out of its bounds.
     """
-    if text == "all":
-        return CASES
+    if text in NAMED:
+        return NAMED[text]
     try:
         parts = [part.split(":") for part in text.split()]
         pairs = [(int(count), float(v0)) for count, couplings in parts for v0 in couplings.split(",") if v0]
     except ValueError as error:
-        raise InputError(f"cases = {text!r}: must be 'all' or like '2:-10 3:-20,20'") from error
+        known = ", ".join(repr(name) for name in NAMED)
+        raise InputError(f"cases = {text!r}: must be {known} or like '2:-10 3:-20,20'") from error
     return tuple(SystemConfig(count, v0) for count, v0 in pairs)
 
 

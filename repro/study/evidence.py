@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -88,7 +88,7 @@ def exact_energy(system: SystemConfig) -> float:
     """
     found = known_energy(system)
     if found is None:
-        raise ReproError(f"A = {system.particles}, V0 = {system.v0:g}: no exact energy stored; see `repro references`")
+        raise ReproError(f"{case_label(system)}: no exact energy stored; see `repro references`")
     return found
 
 
@@ -108,8 +108,8 @@ RUN_QUANTITIES: dict[str, Callable[[Run, float], float]] = {
     "fluctuation": convergence.fluctuation,
     "excursion": convergence.excursion,
     "final_error": convergence.final_error,
-    "epochs_to_1_percent": convergence.epochs_to,
-    "seconds_to_1_percent": convergence.seconds_to,
+    **{convergence.epochs_column(level): partial(convergence.epochs_to, level=level) for level in convergence.LEVELS},
+    **{convergence.seconds_column(level): partial(convergence.seconds_to, level=level) for level in convergence.LEVELS},
     "sigma_below_exact": _sigma_below,
     "damping_range": _damping_range,
 }
@@ -117,8 +117,9 @@ RUN_QUANTITIES: dict[str, Callable[[Run, float], float]] = {
 
 
 def case_label(system: SystemConfig, seed: int | None = None) -> str:
-    """Such as "A = 2, V0 = -10, seed 0"."""
-    return f"A = {system.particles}, V0 = {system.v0:g}" + ("" if seed is None else f", seed {seed}")
+    """Such as "A = 2, V0 = -10, seed 0"; the width of the interaction is named where it is not the study's."""
+    width = "" if system.sigma0 == SystemConfig.sigma0 else f", sigma0 = {system.sigma0:g}"
+    return f"A = {system.particles}, V0 = {system.v0:g}{width}" + ("" if seed is None else f", seed {seed}")
 
 
 def ratio(first: float, second: float) -> float:

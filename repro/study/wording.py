@@ -138,8 +138,9 @@ def final_told(run: Run) -> str:
 
 
 def case_title(system: SystemConfig) -> str:
-    """A case as it stands above a panel."""
-    return f"A = {system.particles}, $V_0$ = {system.v0:g}".replace("-", "−")
+    """A case as it stands above a panel; the width of the interaction is named where it is not the study's."""
+    width = "" if system.sigma0 == SystemConfig.sigma0 else f", $\\sigma_0$ = {system.sigma0:g}"
+    return f"A = {system.particles}, $V_0$ = {system.v0:g}".replace("-", "−") + width
 
 
 def speeds_told(groups: Sequence[Sequence[Run]], measure: Callable[[Run, float], float]) -> str:
