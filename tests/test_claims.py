@@ -310,7 +310,7 @@ def test_no_orphans():
     for name, path in notebooks.items():
         code = "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
         assert f'verdicts = print_verdicts("{name}", source)' in code, name
-        assert re.search(rf'save_figure\("{name}", .*, source, out, verdicts\)', code), name
+        assert re.search(rf'save_figure\("{name}", .*, source, out, verdicts(, tables=.*)?\)', code), name
     assert {claim.figure for claim in load_claims()} >= {f"F{n:02}" for n in range(1, 15)} | {"T00", "T01", "T02"}
 
 

@@ -14,26 +14,63 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from repro.errors import InputError
+from repro.errors import InputError, ReproError
+from repro.study import report
+from repro.study.captions import caption_of, math_html, prose_html
 from repro.study.claims import load_claims
+from repro.study.convergence import DEFINITION, KINDS, SPEED
+from repro.study.definitions import FLUCTUATION
+from repro.study.evidence import SCALING
 from repro.study.figures import notebook_paths
 from repro.study.ledger import POINTS
-from repro.study.report import write_report
+from repro.study.report import LARGEST_PAGE, write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = {"desktop": 1280, "phone": 390}
 
 
+PDF = {"F05": 6_000_000, "F06": 30_000}
+"""Bytes, where it is not a small one."""
+TOLD = {"how_they_ended(": f"{DEFINITION}\n{KINDS}\n", "print(SPEED)": f"{SPEED}\n"}
+"""What the notebooks print by their calls."""
+
+
+def printing(path):
+    """A notebook as if it had been executed: its cells print the definitions that they ask for."""
+    document = json.loads(path.read_text())
+    for cell in document["cells"]:
+        code = "".join(cell["source"])
+        told = [text for call, text in TOLD.items() if call in code] if cell["cell_type"] == "code" else []
+        cell["outputs"] = [{"output_type": "stream", "text": [text]} for text in told]
+    return json.dumps(document)
+
+
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """The report on pictures of the right names."""
+def figures(tmp_path_factory):
+    """Files of every figure, made up but for what the notebooks say."""
     folder = tmp_path_factory.mktemp("figures")
-    for name in notebook_paths():
-        matplotlib.image.imsave(folder / f"{name}.png", np.random.default_rng(0).random((300, 1600)), cmap="gray")
-        (folder / f"{name}.pdf").write_bytes(b"%PDF-1.4\n")
+    picture = np.random.default_rng(0).random((300, 1600)).round(1)
+    for name, notebook in notebook_paths().items():
+        matplotlib.image.imsave(folder / f"{name}.png", picture, cmap="gray")
+        (folder / f"{name}.pdf").write_bytes(b"%PDF-1.4\n".ljust(PDF.get(name, 0)))
         (folder / f"{name}.csv").write_text("a,b\n1,2\n")
-        (folder / f"{name}.json").write_text(json.dumps({"figure": name, "runs": []}))
-    return write_report(folder, tmp_path_factory.mktemp("report"))
+        (folder / f"{name}.ipynb").write_text(printing(notebook))
+        runs = [{"computed": False}, {"computed": True}] if name == "F06" else []
+        tables = [{"table": SCALING}] if name == "F15" else []
+        (folder / f"{name}.json").write_text(json.dumps({"figure": name, "runs": runs, "tables": tables}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(figures, tmp_path_factory):
+    """The report on them."""
+    return write_report(figures, tmp_path_factory.mktemp("report"))
+
+
+def sections(page):
+    """The page's text on each figure, without tags."""
+    parts = re.findall(r'<section id="(\w+)">(.*?)</section>', page.read_text(), re.DOTALL)
+    return {name: " ".join(html.unescape(re.sub(r"<[^>]*>", "", text)).split()) for name, text in parts}
 
 
 class Links(HTMLParser):
@@ -56,7 +93,7 @@ def test_the_page_is_complete(page):
     text = page.read_text()
     found = Links(text)
     assert len(found.images) == len(notebook_paths())
-    assert all(image["alt"] for image in found.images)
+    assert [image["alt"] for image in found.images] == [caption_of(path).alt for path in notebook_paths().values()]
     for claim in load_claims():
         assert f"claim-{claim.id}" in found.names
     for name in notebook_paths():
@@ -76,6 +113,54 @@ def test_the_page_needs_no_network(page):
         else:
             assert address.startswith("data:") or address == "https://arxiv.org/abs/2401.17550"
     assert not re.search(r"@import|url\(|<script", page.read_text())
+
+
+def test_figures_say_what_they_draw_and_what_their_words_mean(page):
+    """By the claims' quantities, and by what the notebooks print: titles tell how runs ended that no claim counts."""
+    told = sections(page)
+    code = {
+        name: "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
+        for name, path in notebook_paths().items()
+    }
+    quantities = {name: {claim.quantity for claim in load_claims() if claim.figure == name} for name in code}
+    for name in code:
+        words = told[name].replace("\N{MINUS SIGN}", "-").replace("Eexact", "E_exact")
+        assert "What is drawn. " in words
+        counted = "kind" in quantities[name] or any(
+            call in code[name] for call in ("case_grid(", "print_counts(", "kind(")
+        )
+        timed = bool({"epochs_to_1_percent", "seconds_to_1_percent", "ablation_loss"} & quantities[name])
+        assert (DEFINITION in words and KINDS in words) >= counted, name
+        assert (SPEED in words) is (timed or "print(SPEED)" in code[name]), name
+        assert (FLUCTUATION in words) is ("fluctuation" in quantities[name]), name
+    assert "Converged:" not in told["F12"]
+    assert "Made of 2 runs (1 of them trained for it)." in told["F06"]
+    assert f"Made of the stored table {SCALING} (from repro bench parts)." in told["F15"]
+    assert "Made of no stored run or table: all of it is computed" in told["F12"]
+
+
+def test_formulas_are_readable(tmp_path):
+    assert prose_html(r"*in* `a*b*` $4\,{\rm Cov}(D)$ & $\ln|\psi|^2$, $x_{n-1}$, 5 %") == (
+        "<i>in</i> <code>a*b*</code> 4\N{THIN SPACE}Cov(<i>D</i>) &amp; "
+        "ln\N{THIN SPACE}|ψ|<sup>2</sup>, <i>x</i><sub><i>n</i>\N{MINUS SIGN}1</sub>, 5\N{NO-BREAK SPACE}%"
+    )
+    with pytest.raises(InputError, match=r"\\frac is no command that captions know; known are \\,, \\ln"):
+        math_html(r"\frac 1 2")
+    notebook = tmp_path / "F01.ipynb"
+    notebook.write_text(json.dumps({"cells": [{"source": ["# F01: a title\n", "\n", "A picture.\n"]}]}))
+    with pytest.raises(InputError, match=r"and one paragraph that begins with .*; it has '# F01: a title' and 0 of"):
+        caption_of(notebook)
+
+
+def test_the_page_is_small_enough_to_send(page, figures, tmp_path, monkeypatch):
+    """Files that do not fit are named instead, the largest first; pictures that do not fit are an error."""
+    assert LARGEST_PAGE == 10_000_000
+    assert page.stat().st_size <= LARGEST_PAGE
+    assert "PDF (6000 kB, not in this page: make figures FIGURES=F05 leaves it" in sections(page)["F05"]
+    assert "PDF (30 kB)" in sections(page)["F06"]
+    monkeypatch.setattr(report, "LARGEST_PAGE", 50_000)
+    with pytest.raises(ReproError, match=r"its text and pictures take \d\.\d MB, and 0\.05 MB are allowed; draw fewer"):
+        write_report(figures, tmp_path)
 
 
 def test_downloads_are_the_files(page):
@@ -120,6 +205,17 @@ def test_in_a_browser(page, width):
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         assert all(url.startswith(("file:", "data:")) for url in requests)
         assert errors == []
+        # A click opens a picture in full size, to be moved about in; another one closes it.
+        view.click("#F06 .enlarge img")
+        opened = view.locator("#F06 .enlarge img").bounding_box()
+        assert opened["width"] == (1600 if width >= 640 else 1200)
+        assert opened["height"] == opened["width"] * 300 / 1600
+        view.eval_on_selector("#F06-large", "picture => picture.scrollTo(picture.scrollWidth, 0)")
+        moved = view.locator("#F06 .enlarge img").bounding_box()
+        assert moved["x"] + moved["width"] == width
+        view.click("#F06 .close")
+        assert view.locator("#F06 .enlarge img").bounding_box()["width"] <= width
+        assert 0 <= view.locator("#F06").bounding_box()["y"] + 1 < 900
         view.click("nav a[href='#ledger']")
         assert view.evaluate("location.hash") == "#ledger"
         browser.close()

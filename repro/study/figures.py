@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -37,9 +38,15 @@ def notebook_paths() -> dict[str, Path]:
 
 
 def save_figure(
-    name: str, figure: Figure, table: pd.DataFrame, source: RunSource, out: str, verdicts: Sequence[Verdict]
+    name: str,
+    figure: Figure,
+    table: pd.DataFrame,
+    source: RunSource,
+    out: str,
+    verdicts: Sequence[Verdict],
+    tables: Sequence[str] = (),
 ) -> None:
-    """Writes ``name``.pdf, .png, .csv and .json (its runs and verdicts), atomically and the same for the same data.
+    """Writes ``name``.pdf, .png, .csv and .json (what it was made of), atomically and the same for the same data.
 
     Args:
         name: such as "F11".
@@ -48,6 +55,7 @@ def save_figure(
         source: what the runs came from.
         out: directory, from the project's root where relative.
         verdicts: on the claims that it shows.
+        tables: the stored tables that are drawn, by their paths in the project.
     """
     directory = project_path(out)
     directory.mkdir(parents=True, exist_ok=True)
@@ -66,7 +74,9 @@ def save_figure(
         }
         for run in source.given
     ]
-    made_of = {"figure": name, "runs": runs, "verdicts": [asdict(verdict) for verdict in verdicts]}
+    read = [{"table": path, "sha256": hashlib.sha256(project_path(path).read_bytes()).hexdigest()} for path in tables]
+    judged = [asdict(verdict) for verdict in verdicts]
+    made_of = {"figure": name, "runs": runs, "tables": read, "verdicts": judged}
     write_atomic(directory / f"{name}.json", (json.dumps(made_of, indent=2) + "\n").encode())
 
 
@@ -219,7 +229,9 @@ def make_figures(
         verdicts += map(restored, made_of["verdicts"])
         computed = sum(run["computed"] for run in runs)
         seconds = time.monotonic() - begin
-        lines.append(f"{name}: {len(runs) - computed} runs read, {computed} computed, {seconds:.0f} s")
+        tables = [table["table"] for table in made_of["tables"]]
+        read = " and ".join([*([f"{len(runs) - computed} runs"] if runs or not tables else []), *tables])
+        lines.append(f"{name}: {read} read, {computed} computed, {seconds:.0f} s")
     if fresh:
         (fresh_root / UNFINISHED).unlink(missing_ok=True)
     print(f"== done: notebook, PDF, PNG, CSV, and list of runs and verdicts of each figure are in {out}")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
 
-from repro.errors import InputError
+from repro.errors import InputError, ReproError
 from repro.study import ledger
+from repro.study.captions import Caption, caption_of, printed_by, prose_html, sentence_html
 from repro.study.claims import Claim, claims_of, load_claims
+from repro.study.definitions import definitions_of
+from repro.study.evidence import MADE_BY
 from repro.study.figures import notebook_paths
 from repro.study.manifest import MANIFEST
 from repro.study.store import STORED_RUNS, RunSource, project_path
@@ -30,43 +37,123 @@ MARKS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "open"}
 """Classes of the page's style by verdict."""
 
 
+LARGEST_PAGE = 10_000_000
+"""Bytes of the page at most, so that it can be sent and opens on a phone."""
+COLORS = 256
+"""Of a picture in the page."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of a figure.
+
+    Attributes:
+        kind: such as "csv".
+        path: where it was read from.
+        address: a data address.
+        kilobytes: of the file.
+        embedded: whether it is in the page, or named only.
+    """
+
+    kind: str
+    path: Path
+    address: str
+    kilobytes: int
+    embedded: bool = False
+
+
 @dataclass(frozen=True)
 class FigurePart:
     """A figure as the page shows it.
 
     Attributes:
         name: such as "F06".
+        caption: what its notebook says of it.
+        definitions: the sentences behind the words that it uses.
         judged: its claims with their verdicts.
         image: as a data address.
-        downloads: kind to data address and size in kB.
-        runs: how many it was made of.
+        downloads: its other files.
+        made_of: the runs and tables drawn, in words.
     """
 
     name: str
+    caption: Caption
+    definitions: list[str]
     judged: list[tuple[Claim, Verdict]]
     image: str
-    downloads: dict[str, tuple[str, int]]
-    runs: int
+    downloads: tuple[Download, ...]
+    made_of: Markup
 
 
 def _address(content: bytes, media: str) -> str:
     return f"data:{media};base64,{base64.b64encode(content).decode()}"
 
 
-def _figure(name: str, folder: Path, verdicts: dict[str, Verdict]) -> FigurePart:
+def packed_picture(content: bytes) -> bytes:
+    """A PNG of the same size in pixels with at most :data:`COLORS` colours, which takes about 40 % of the bytes."""
+    packed = io.BytesIO()
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+    return packed.getvalue()
+
+
+def _told_made_of(made_of: dict[str, Any]) -> Markup:
+    """Such as "Made of 25 runs and of paper_runs/growth/F15.csv (from repro bench parts)."."""
+    runs, tables = made_of["runs"], [entry["table"] for entry in made_of["tables"]]
+    new = sum(run["computed"] for run in runs)
+    parts = [f"of {len(runs)} runs" + (f" ({new} of them trained for it)" if new else "")] if runs else []
+    parts += [f"of the stored table `{table}` (from `{MADE_BY[table]}`)" for table in tables]
+    nothing = "of no stored run or table: all of it is computed when the figure is made"
+    return prose_html(f"Made {' and '.join(parts) or nothing}.")
+
+
+def _figure(name: str, notebook: Path, folder: Path, verdicts: dict[str, Verdict]) -> FigurePart:
     contents = {}
-    for kind in (*DOWNLOADS, "png", "json"):
+    for kind in (*DOWNLOADS, "png", "json", "ipynb"):
         path = folder / f"{name}.{kind}"
         try:
             contents[kind] = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: missing; make the figures first: repro figures") from error
     judged = [(claim, verdicts[claim.id]) for claim in claims_of(name)]
-    downloads = {
-        kind: (_address(contents[kind], media), round(len(contents[kind]) / 1e3)) for kind, media in DOWNLOADS.items()
-    }
-    runs = len(json.loads(contents["json"])["runs"])
-    return FigurePart(name, judged, _address(contents["png"], "image/png"), downloads, runs)
+    downloads = tuple(
+        Download(kind, folder / f"{name}.{kind}", _address(contents[kind], media), round(len(contents[kind]) / 1e3))
+        for kind, media in DOWNLOADS.items()
+    )
+    printed = printed_by(json.loads(contents["ipynb"]))
+    return FigurePart(
+        name=name,
+        caption=caption_of(notebook),
+        definitions=definitions_of([claim.quantity for claim, _ in judged], printed),
+        judged=judged,
+        image=_address(packed_picture(contents["png"]), "image/png"),
+        downloads=downloads,
+        made_of=_told_made_of(json.loads(contents["json"])),
+    )
+
+
+def _embedding(figures: Sequence[FigurePart], room: int) -> list[FigurePart]:
+    """The figures with as many of their downloads embedded as the room allows, the smallest first.
+
+    Args:
+        figures: with their downloads.
+        room: bytes for the addresses of downloads.
+    """
+    chosen: set[Path] = set()
+    for download in sorted(
+        (download for figure in figures for download in figure.downloads), key=lambda download: len(download.address)
+    ):
+        room -= len(download.address)
+        if room < 0:
+            break
+        chosen.add(download.path)
+    return [
+        replace(
+            figure,
+            downloads=tuple(replace(each, embedded=each.path in chosen) for each in figure.downloads),
+        )
+        for figure in figures
+    ]
 
 
 def _headline(verdicts: dict[str, Verdict]) -> list[str]:
@@ -101,33 +188,42 @@ def _provenance(root: Path) -> dict[str, Any]:
 
 
 def render(figures: Path) -> str:
-    """The page.
+    """The page, at most :data:`LARGEST_PAGE` bytes: of downloads the smallest are in it, the others are named.
 
     Args:
         figures: the folder in which ``repro figures`` left them.
 
     Raises:
         InputError: if a figure is missing, or no verdicts are stored.
+        ReproError: if its pictures alone are larger than :data:`LARGEST_PAGE`.
     """
     root = project_path(STORED_RUNS)
     verdicts = {verdict.claim: verdict for verdict in read_verdicts(root)}
     if missing := [claim.id for claim in load_claims() if claim.id not in verdicts]:
         raise InputError(f"{missing[0]}: no verdict is stored; `repro claims --store` stores one")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["symbols"] = sentence_html
     template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text())
-    return template.render(
-        counts=counted(verdicts.values()),
-        marks=MARKS,
-        headline=_headline(verdicts),
-        judged=[(claim, verdicts[claim.id]) for claim in load_claims()],
-        figures=[_figure(name, figures, verdicts) for name in notebook_paths()],
-        ledger=[
+    parts = [_figure(name, notebook, figures, verdicts) for name, notebook in notebook_paths().items()]
+    told = {
+        "counts": counted(verdicts.values()),
+        "marks": MARKS,
+        "headline": _headline(verdicts),
+        "judged": [(claim, verdicts[claim.id]) for claim in load_claims()],
+        "ledger": [
             (effect, ledger.told(effect.default), ledger.told(effect.variant))
             for effect in ledger.effects(RunSource(root, root, quiet=True))
         ],
-        open_points=ledger.OPEN,
-        made=_provenance(root),
-    )
+        "open_points": ledger.OPEN,
+        "made": _provenance(root),
+    }
+    without = len(template.render(told, figures=parts).encode())
+    if without > LARGEST_PAGE:
+        raise ReproError(
+            f"report: its text and pictures take {without / 1e6:.1f} MB, and {LARGEST_PAGE / 1e6:g} MB are allowed; "
+            "draw fewer pixels (savefig.dpi in repro/study/style.py)"
+        )
+    return template.render(told, figures=_embedding(parts, LARGEST_PAGE - without))
 
 
 def write_report(figures: Path, out: Path) -> Path:
@@ -135,6 +231,7 @@ def write_report(figures: Path, out: Path) -> Path:
 
     Raises:
         InputError: as :func:`render`.
+        ReproError: as :func:`render`.
     """
     text = render(figures)
     out.mkdir(parents=True, exist_ok=True)
