@@ -14,7 +14,9 @@ SEED   ?=
 GRID   ?= paper_runs/grids/seeds.toml
 JOBS   ?= 1
 
-.PHONY: help setup figures verify report sweep test lint lock clean
+PICTURES := $(basename $(notdir $(wildcard docs/*.png)))
+
+.PHONY: help setup figures verify report pictures sweep test lint lock clean
 
 help: ## this text
 	@printf 'usage: make TARGET\n\n'
@@ -54,6 +56,10 @@ verify: $(STAMP) ## checksums, verdicts made again from the data, a sample of ru
 
 report: figures ## the figures, then one self-contained page: report/index.html
 	@$(BIN)/repro report
+
+pictures: $(STAMP) ## the pictures in docs/ made again: 1 min
+	@$(BIN)/repro figures $(PICTURES)
+	@cp $(PICTURES:%=output/%.png) docs/
 
 sweep: $(STAMP) ## the runs of GRID that are not stored yet, JOBS at a time, into runs/sweep
 	@$(BIN)/repro sweep $(GRID) --jobs $(JOBS)

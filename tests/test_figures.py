@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +29,8 @@ from repro.study.verify import read_verdicts
 from repro.training.run import train
 
 NOTEBOOKS = figures.notebook_paths()
+IN_DOCS = ("F11", "F16")
+"""Whose pictures are in docs/, too."""
 QUICK = {"profile": "smoke", "epochs": 20, "optimizers": "kfac"}
 
 
@@ -46,6 +49,19 @@ def test_notebooks_are_stripped_and_declare_typed_parameters(path):
     assert all(entry["inferred_type_name"] in ("str", "int", "float", "bool") for entry in declared.values())
     text = "".join(document["cells"][0]["source"])
     assert "**Claim on the slide" in text or path.stem == "T00"  # of a reference, not of a slide
+
+
+def is_in_docs(name, out):
+    """Asserts that docs/ has this picture, to the pixel."""
+    made, shown = (matplotlib.image.imread(folder / f"{name}.png") for folder in (out, ROOT / "docs"))
+    assert np.array_equal(made, shown), (
+        f"docs/{name}.png is not what figures/{name}.ipynb draws; renew it: make pictures"
+    )
+
+
+def test_no_other_picture_is_in_docs():
+    """Those that are there are compared where their notebooks are executed."""
+    assert {path.stem for path in (ROOT / "docs").glob("*.png")} == set(IN_DOCS)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +124,7 @@ def test_stored_runs_make_f11(tmp_path):
     assert done.returncode == 0, done.stderr
     assert " 0 computed" in done.stdout
     assert done.stdout.count(": agrees") == 3
+    is_in_docs("F11", tmp_path)
     table = pd.read_csv(tmp_path / "F11.csv")
     points = table[table["kind"] == "run"].set_index(["particles", "v0"])
     assert len(points) == len(re.findall(r"^read paper_runs/", done.stdout, re.MULTILINE))
@@ -283,8 +300,8 @@ def test_block_medians_by_hand():
 
 
 def test_the_comparisons_are_made_of_stored_runs(tmp_path):
-    """F02, F05, F06 and F14 read what they need; nothing is computed, and each says how its runs ended."""
-    names = ("F02", "F05", "F06", "F14")
+    """Some figures read what they need; nothing is computed, and each says how its runs ended."""
+    names = ("F02", "F05", "F06", "F14", "F16")
     done = repro("figures", *names, "--out", str(tmp_path), timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" 0 computed") == len(names)
@@ -295,6 +312,7 @@ def test_the_comparisons_are_made_of_stored_runs(tmp_path):
     for name in names:
         assert (tmp_path / f"{name}.png").stat().st_size > 20_000
     assert "converged" in done.stdout
+    is_in_docs("F16", tmp_path)
     listed = json.loads((tmp_path / "F06.json").read_text())["runs"]
     assert len(listed) >= 7
 
