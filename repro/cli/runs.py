@@ -58,7 +58,8 @@ def train(
         typer.Option(
             "--protocol",
             help="released (the authors' code; default), deck (the printed algorithm), or the first with points of "
-            "the second, as in released/ratio: fisher, factors, residual, ratio, energies, clipping.",
+            "the second, as in released/ratio: fisher, factors, residual, ratio, energies, clipping; or "
+            "released/median, which clips around PyTorch's median.",
         ),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam, 1e-4; minSR, SPRING.")] = None,

@@ -13,7 +13,11 @@ from repro.errors import InputError
 from repro.study.profiles import configure
 
 KEYS = (
-    *(name for name, kind in inspect.signature(configure).parameters.items() if kind.kind is kind.KEYWORD_ONLY),
+    *(
+        name
+        for name, kind in inspect.signature(configure).parameters.items()
+        if kind.kind is kind.KEYWORD_ONLY and name != "network"  # `repro train` takes it from --pretrained
+    ),
     "protocol",
     "learning_rate",
     "without",
