@@ -37,11 +37,12 @@ SCALING = f"{STORED_RUNS}/growth/F15.csv"
 BESIDE_PEERS = f"{STORED_RUNS}/growth/peers.csv"
 WALKS = f"{STORED_RUNS}/growth/sweeps.csv"
 REFERENCES = f"{STORED_RUNS}/references/energies.csv"
+TIMING, GROWING, MEETING_PEERS, WALKING = (f"repro bench {name}" for name in ("epoch", "parts", "peers", "sweeps"))
 MADE_BY = {
-    BENCHMARK: "repro bench epoch",
-    SCALING: "repro bench parts",
-    BESIDE_PEERS: "repro bench peers",
-    WALKS: "repro bench sweeps",
+    BENCHMARK: TIMING,
+    SCALING: GROWING,
+    BESIDE_PEERS: MEETING_PEERS,
+    WALKS: WALKING,
     REFERENCES: "repro references",
 }
 """The stored tables that figures are made of, each with the command that makes it."""
@@ -196,18 +197,18 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
 
 
 @contextmanager
-def _reading(table: str) -> Iterator[None]:
+def _reading(table: str, made_by: str) -> Iterator[None]:
     """Says of a stored table that cannot be used how to make it again."""
     try:
         yield
     except (OSError, KeyError, ValueError) as error:
-        raise ReproError(f"{table}: cannot be used ({error}); make it again with `{MADE_BY[table]}`") from error
+        raise ReproError(f"{table}: cannot be used ({error}); make it again with `{made_by}`") from error
 
 
 def cost_ratios(runs: Sequence[Run]) -> list[Item]:
     """Seconds of an epoch of an improvement over those of what it improves, from the stored benchmark."""
     del runs
-    with _reading(BENCHMARK):
+    with _reading(BENCHMARK, TIMING):
         table = pd.read_csv(project_path(BENCHMARK)).set_index(["optimizer", "particles"])["seconds_per_epoch"]
         return [
             Item(f"{name} / {base}, A = {count}", float(table[name, count] / table[base, count]))
@@ -219,7 +220,7 @@ def cost_ratios(runs: Sequence[Run]) -> list[Item]:
 def growth_ratios(runs: Sequence[Run]) -> list[Item]:
     """Growth of the seconds of a DGD epoch from two particles on, over that of KFAC's, from the stored benchmark."""
     del runs
-    with _reading(SCALING):
+    with _reading(SCALING, GROWING):
         table = scaling_table()
         first = table.iloc[0]
         chosen = table[(table["walkers"] == first["walkers"]) & (table["hidden"] == first["hidden"])]
@@ -248,7 +249,7 @@ def peers_table() -> pd.DataFrame:
 def peer_ratios(runs: Sequence[Run]) -> list[Item]:
     """Seconds of other packages over those of this one for the same task, from the stored benchmark."""
     del runs
-    with _reading(BESIDE_PEERS):
+    with _reading(BESIDE_PEERS, MEETING_PEERS):
         ratios = peers_table().set_index(["task", "code", "particles"])["over_ours"]
         return [
             Item(f"{task}, {code}, A = {count}", float(ratios[task, code, count]))
@@ -264,7 +265,7 @@ def sweeps_table() -> pd.DataFrame:
 
 def _by_walk() -> Iterator[tuple[str, pd.DataFrame]]:
     """Of each state, its name and what was measured by walks of each length."""
-    with _reading(WALKS):
+    with _reading(WALKS, WALKING):
         states = sweeps_table().set_index("asked").groupby(["particles", "v0"])
         for count, v0 in WALKED:
             yield f"A = {count}, V0 = {v0:g}", states.get_group((count, v0)).loc[[AUTO, str(STUDIED_SWEEPS)]]
