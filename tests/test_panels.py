@@ -139,15 +139,54 @@ def test_verdicts_are_printed(tmp_path, capsys):
     assert verdict.needs in printed
 
 
+def marked(axis, mark):
+    """Where the marks of a kind stand: the horizontal places, and 1 for the upper edge or 0 for the lower one."""
+    return [
+        (place, edge)
+        for line in axis.lines
+        if line.get_label() == mark
+        for place, edge in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    ]
+
+
+def test_what_lies_beyond_a_panel_is_marked_and_not_drawn(axis):
+    """Of energies 60 epochs above and 20 below; the curves are broken there. The end of a run is marked, too."""
+    energies = [EXACT + 1.0] * 60 + [EXACT + 50.0] * 60 + [EXACT] * 20 + [EXACT - 50.0] * 20 + [EXACT] * 40
+    panels.energy_panel(axis, [[run(energies), run(energies[:50], seed=1, status="diverged")]])
+    assert marked(axis, panels.MEDIANS_BEYOND) == [(80, 1.0), (100, 1.0), (120, 1.0), (160, 0.0)]
+    assert marked(axis, panels.EPOCHS_BEYOND) == [(n, 1.0) for n in range(61, 121)] + [
+        (n, 0.0) for n in range(141, 161)
+    ]
+    assert marked(axis, panels.DIVERGED) == [(50, 1.0)]
+    low, high = axis.get_ylim()
+    assert low < EXACT < high
+    curves_drawn = [line for line in axis.lines if line.get_transform().contains_branch(axis.transData)]
+    epochs, medians = (np.asarray(line.get_ydata()) for line in curves_drawn[:2])
+    assert np.nanmax(epochs) == EXACT + 1.0
+    assert np.nanmin(epochs) == EXACT
+    assert np.isnan(epochs).sum() == 80
+    assert axis.get_xlim()[1] > 200
+    # Medians leave the panel by a line to the first one beyond it.
+    expected = [1.0, 1.0, 1.0, 50.0, math.nan, 50.0, 0.0, -50.0, 0.0, 0.0]
+    np.testing.assert_allclose(medians - EXACT, expected, atol=1e-9)
+    figure = axis.figure
+    panels.common_legend(figure, "title")
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["DGD", "exact", panels.MEDIANS_BEYOND, panels.EPOCHS_BEYOND, panels.DIVERGED]
+
+
 def test_panels_draw_what_they_say(axis, monkeypatch):
-    """A diverged run ends in a cross; errors beyond ten are drawn at ten."""
+    """Errors beyond ten and the end of a run that diverged are marked at the edge; no curve and no limit is beyond."""
     wild = run([EXACT * 100] * 30, "ngd", status="diverged")
     panels.error_panel(axis, [[run([EXACT * 1.1] * 100)], [wild]])
+    panels.limit_errors([axis])
     labels = axis.get_legend_handles_labels()[1]
-    assert labels == ["DGD", "NGD"]
-    crosses = [line for line in axis.lines if line.get_marker() == "x"]
-    assert [line.get_ydata()[0] for line in crosses] == [wording.LARGEST]
-    assert max(max(line.get_ydata()) for line in axis.lines) == wording.LARGEST
+    assert labels == ["DGD", "NGD", panels.MEDIANS_BEYOND, panels.DIVERGED]
+    ((end, edge),) = marked(axis, panels.DIVERGED)
+    assert (end, edge) == (pytest.approx(30.0, rel=0.1), 1.0)
+    assert all(edge == 1.0 for _, edge in marked(axis, panels.MEDIANS_BEYOND))
+    assert np.nanmax([np.nanmax([*line.get_ydata(), 0.0]) for line in axis.lines]) == 1.0  # the marks
+    assert axis.get_ylim()[1] <= wording.LARGEST
     monkeypatch.setattr(panels, "seconds_per_epoch", lambda config: None)
     plain = plt.figure().subplots()
     panels.error_panel(plain, [[wild]], "seconds")

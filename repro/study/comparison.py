@@ -12,7 +12,7 @@ from repro.config import RunConfig, SystemConfig
 from repro.study.cases import CASES, PARTICLES, STRENGTHS
 from repro.study.convergence import epochs_to, kind, seconds_to
 from repro.study.curves import BLOCK, TIMES
-from repro.study.panels import common_legend, empty_panel, energy_panel, error_panel
+from repro.study.panels import common_legend, empty_panel, energy_panel, error_panel, limit_errors
 from repro.study.selection import exact_of, grouped, names_of
 from repro.study.store import Run
 from repro.study.style import LOOKS
@@ -60,7 +60,7 @@ def comparison_figure(rows: Sequence[Row], log_epochs: bool = False, speeds: boo
     """
     figure, axes = plt.subplots(len(rows), 3, figsize=(11.0, 3.3 * len(rows) + 0.5), squeeze=False)
     for row, panels in zip(rows, axes, strict=True):
-        panels[0].set_title(row.title, loc="left", pad=10.0)
+        panels[0].set_title(row.title, loc="left", pad=12.0)
         if not row.groups:
             for axis in panels:
                 empty_panel(axis)
@@ -70,18 +70,14 @@ def comparison_figure(rows: Sequence[Row], log_epochs: bool = False, speeds: boo
             error_panel(axis, row.groups, time)
             if speeds:
                 told = f"{time if time == 'seconds' else 'epochs'} to 1 %: median [90 % interval]"
-                axis.set_title(f"{told}\n{speeds_told(row.groups, measure)}", loc="left", fontsize=7)
-        logarithmic = [axis for axis in panels[1:] if axis.get_yscale() == "log"]  # an empty panel is not
-        lows, highs = zip(*(axis.get_ylim() for axis in logarithmic), strict=True)
-        for axis in logarithmic:
-            axis.set_ylim(min(lows), max(highs))
+                axis.set_title(f"{told}\n{speeds_told(row.groups, measure)}", loc="left", fontsize=7, pad=12.0)
+        limit_errors(panels[1:])
     medians = "binned medians" if log_epochs else f"medians of {BLOCK}"
     common_legend(
         figure,
-        f"left: single epochs (thin), {medians} (thick), cut at the panel's edges; "
+        f"left: single epochs (thin), {medians} (thick); "
         "middle, right: binned medians of single epochs, median and range of the seeds\n"
-        f"(of one seed: 68 % of its epochs), larger than {LARGEST:g} drawn there; dotted: 1 % and 0.1 %; "
-        "a cross: the run diverged",
+        f"(of one seed: 68 % of its epochs), up to {LARGEST:g}; dotted: 1 % and 0.1 %",
     )
     return figure
 
@@ -117,7 +113,9 @@ def case_grid(
             title = ": ".join([case_title(system), *(how for _, how in ended)])
         else:
             title = "\n".join([case_title(system), *(f"{name}: {how}" for name, how in ended)])
-        axis.set_title(title, loc="left", fontsize=7.5, pad=8.0)
+        axis.set_title(title, loc="left", fontsize=7.5, pad=12.0)
+    if sharey:
+        limit_errors(axes.flat)
     # One label for all, from a panel that has any, and the outer tick labels even where a panel is empty.
     figure.supxlabel(max(axis.get_xlabel() for axis in axes.flat), fontsize=9)
     figure.supylabel(max(axis.get_ylabel() for axis in axes.flat), fontsize=9)

@@ -30,13 +30,10 @@ from repro.study.style import LOOKS
 from repro.study.verdicts import Verdict, bootstrap_interval, judge
 
 LARGEST = 10.0
-"""Larger relative errors are drawn there: what matters is below 1."""
+"""Larger relative errors are not drawn, only marked: what matters is below 1."""
 SMALLEST = 1e-5
 """Smaller relative errors are not told apart in tables."""
-ERRORS_TOLD = (
-    f"binned medians of single epochs and their 68 % band, larger than {LARGEST:g} drawn there; "
-    "dotted: 1 % and 0.1 %; a cross: the run diverged"
-)
+ERRORS_TOLD = f"binned medians of single epochs and their 68 % band, up to {LARGEST:g}; dotted: 1 % and 0.1 %"
 """What is to be said of panels of relative errors with one seed."""
 
 
