@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
-from repro.cli.options import whole_number_or_word
-from repro.study.benchmarks.tasks import WALKED
+from repro.cli.options import to_stderr, whole_number_or_word
+from repro.study.benchmarks.tasks import SMALL_STATES, WALKED
 
-bench = typer.Typer(help="Measure speed; ratios within one run.", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(
+    help="Measure speed, ratios within one run, and what else is kept as a table.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def _cell(value: float, form: str) -> str:
@@ -142,6 +146,26 @@ def bench_peers(
         cells = (str(row[name]) for name in ("task", "code", "particles"))
         table.add_row(*cells, f"{row['seconds']:.4f}", f"{row['peak_memory_gb']:.2f}", f"{row['over_ours']:.2f}")
     Console().print(table)
+
+
+@bench.command("kronecker")
+def bench_kronecker(
+    seeds: Annotated[int, typer.Option("--seeds", help="How many states, of the seeds from 0 on.")] = SMALL_STATES,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each state.")] = Path(
+        "output/kronecker.csv"
+    ),
+) -> None:
+    """How near Kronecker factors come to the Fisher metric of small states, about three minutes.
+
+    Each state is trained in double precision, and its metric formed as a matrix. The relative distance is that of the
+    Kronecker products from the metric's blocks, the gain that of KFAC's direction over the gradient.
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from repro.study.benchmarks.kronecker import bench_kronecker as run_bench
+
+    run_bench(seeds, out, to_stderr)
 
 
 @bench.command("sweeps")

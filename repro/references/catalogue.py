@@ -1,4 +1,7 @@
-"""One door to all reference energies."""
+"""One door to all reference energies.
+
+A method is imported when it computes: most of what asks for a reference finds it stored, and JAX takes seconds to load.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,7 @@ from dataclasses import dataclass
 
 from repro.config import SystemConfig
 from repro.errors import InputError
-from repro.references.configuration_interaction import ci_energy
-from repro.references.dmrg import dmrg_energy
-from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.progress import Progress
-from repro.references.shell_model import shell_model_energy
-from repro.references.two_body import two_body_energy
 
 METHODS = ("exact", "ci", "hf", "dmrg")
 STUDY_MODES = 20
@@ -55,7 +53,11 @@ def _exact(system: SystemConfig, progress: Progress | None) -> tuple[float, floa
     if v0 == 0.0 or particles == 1:
         return 0.5 * particles**2, 0.0, "no interaction"
     if particles == 2:
+        from repro.references.two_body import two_body_energy
+
         return *two_body_energy(v0, sigma0), "centre of mass separated"
+    from repro.references.shell_model import shell_model_energy
+
     energy, error, steps = shell_model_energy(particles, v0, sigma0, progress=progress)
     return energy, error, f"no-core shell model, {steps[-1].basis}"
 
@@ -82,14 +84,20 @@ def reference(
         raise InputError(f"modes = {modes}: only --method ci has modes; leave --modes out")
     chosen = None
     if method == "ci":
+        from repro.references.configuration_interaction import ci_energy
+
         chosen = STUDY_MODES if modes is None else modes
         energy, error = ci_energy(particles, chosen, v0, sigma0)
         basis = f"{chosen} oscillator modes"
     elif method == "hf":
+        from repro.references.hartree_fock import hartree_fock_energy
+
         if particles > MAX_HARTREE_FOCK_PARTICLES:
             raise InputError(f"particles = {particles}: Hartree-Fock takes at most {MAX_HARTREE_FOCK_PARTICLES}")
         energy, error, basis = hartree_fock_energy(particles, v0, sigma0)
     elif method == "dmrg":
+        from repro.references.dmrg import dmrg_energy
+
         energy, error, basis = dmrg_energy(particles, v0, sigma0, progress)
     else:
         energy, error, basis = _exact(system, progress)

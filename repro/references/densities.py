@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -57,11 +58,15 @@ def one_body_matrix(space: Space, densities: tuple[Reals, Reals]) -> Reals:
     return matrix / (space.particles - 1.0)
 
 
+_space = cache(Space)
+"""One for all couplings: in it only the matrices between pairs differ."""
+
+
 def ground_state_densities(system: SystemConfig, x: Reals, quanta: int | None = None) -> Densities:
     """Densities and natural occupations of the ground state in the trap.
 
     Here the centre of mass is part of the state, so that the whole Hamiltonian is diagonalised, in the best of a few
-    lengths.
+    lengths. Without interaction the ground state is the lowest determinant of the oscillator itself.
 
     Args:
         system: the Hamiltonian, 2 to 6 particles.
@@ -73,12 +78,15 @@ def ground_state_densities(system: SystemConfig, x: Reals, quanta: int | None = 
     """
     if system.particles not in QUANTA:
         raise InputError(f"particles = {system.particles}: exact densities are computed for 2 to {max(QUANTA)}")
-    coarse = Space(system.particles, 24)
-    length = min(
-        (length for length in LENGTHS if 0.35 < length <= 1.0),
-        key=lambda b: lowest_state(coarse, full_hamiltonian(coarse, system.v0, system.sigma0, b)).energy,
-    )
-    space = Space(system.particles, QUANTA[system.particles] if quanta is None else quanta)
+    if system.v0 == 0.0:
+        length, quanta = 1.0, 0
+    else:
+        coarse = _space(system.particles, 24)
+        length = min(
+            (length for length in LENGTHS if 0.35 < length <= 1.0),
+            key=lambda b: lowest_state(coarse, full_hamiltonian(coarse, system.v0, system.sigma0, b)).energy,
+        )
+    space = _space(system.particles, QUANTA[system.particles] if quanta is None else quanta)
     state = lowest_state(space, full_hamiltonian(space, system.v0, system.sigma0, length))
     densities = space.pair_densities(state.vector)
     matrix = one_body_matrix(space, densities)

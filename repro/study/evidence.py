@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from repro.references import known_energy, stored_reference
 from repro.study import convergence
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
-from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS, STUDIED_SWEEPS, WALKED
+from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS, SMALL_STATES, STUDIED_SWEEPS, WALKED
 from repro.study.cases import CASES, PARTICLES
 from repro.study.claims import Claim
 from repro.study.large import OWN, STUDIED, SYSTEMS, excess_left, large_runs
@@ -27,29 +27,28 @@ from repro.study.profiles import configure
 from repro.study.store import STORED_RUNS, Run, RunSource, project_path
 from repro.study.timing import BENCHMARKS
 
-if TYPE_CHECKING:
-    from repro.study.fisher_images import FisherMatrices
-
 BENCHMARK = f"{BENCHMARKS}/T01.csv"
 COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
 COMPARED_PARTICLES = (2, 4, 6)
 SCALING = f"{STORED_RUNS}/growth/F15.csv"
 BESIDE_PEERS = f"{STORED_RUNS}/growth/peers.csv"
 WALKS = f"{STORED_RUNS}/growth/sweeps.csv"
+KRONECKER = f"{STORED_RUNS}/kronecker/F12.csv"
 REFERENCES = f"{STORED_RUNS}/references/energies.csv"
-TIMING, GROWING, MEETING_PEERS, WALKING = (f"repro bench {name}" for name in ("epoch", "parts", "peers", "sweeps"))
+TIMING, GROWING, MEETING_PEERS, WALKING, FACTORING = (
+    f"repro bench {name}" for name in ("epoch", "parts", "peers", "sweeps", "kronecker")
+)
 MADE_BY = {
     BENCHMARK: TIMING,
     SCALING: GROWING,
     BESIDE_PEERS: MEETING_PEERS,
     WALKS: WALKING,
+    KRONECKER: FACTORING,
     REFERENCES: "repro references",
 }
 """The stored tables that figures are made of, each with the command that makes it."""
 GROWN_PARTICLES = (4, 6, 10, 16, 20)
 """Growth from two particles on is compared for these."""
-SMALL_STATES = 15
-"""Trained on the spot, to form their Fisher metric."""
 BUNCHED, CRYSTAL = -20.0, 20.0
 
 
@@ -296,22 +295,19 @@ def ci_excesses(runs: Sequence[Run]) -> list[Item]:
     return items
 
 
-@cache
-def _small_matrices() -> list[FisherMatrices]:
-    from repro.runtime import configure_jax
-    from repro.study.fisher_images import fisher_matrices, small_run
-
-    configure_jax()
-    return [fisher_matrices(small_run(seed)) for seed in range(SMALL_STATES)]
+def kronecker_table() -> pd.DataFrame:
+    """The stored table of ``repro bench kronecker``."""
+    return pd.read_csv(project_path(KRONECKER))
 
 
-def kronecker_quality(attribute: str) -> Callable[[Sequence[Run]], list[Item]]:
-    """A number of :class:`repro.study.fisher_images.FisherMatrices` for several seeds, computed now."""
+def kronecker_quality(column: str) -> Callable[[Sequence[Run]], list[Item]]:
+    """A number of :class:`repro.study.fisher_images.FisherMatrices` for several seeds, from the stored table."""
 
     def items(runs: Sequence[Run]) -> list[Item]:
         del runs
-        values = (float(getattr(matrices, attribute)) for matrices in _small_matrices())
-        return [Item(f"seed {seed}", value) for seed, value in enumerate(values)]
+        with _reading(KRONECKER, FACTORING):
+            values = kronecker_table().set_index("seed")[column]
+            return [Item(f"seed {seed}", float(values[seed])) for seed in range(SMALL_STATES)]
 
     return items
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binom, bootstrap, fisher_exact
 
 from repro.study.claims import KINDS, Claim
 from repro.study.evidence import Evidence, Item, gather
@@ -81,6 +80,12 @@ class Interval:
     miss: float
 
 
+def fewer_hits(hits: int, count: int, probability: float = 0.5) -> float:
+    """P(Bin(count, probability) < hits)."""
+    ways = (math.comb(count, n) * probability**n * (1.0 - probability) ** (count - n) for n in range(hits))
+    return math.fsum(ways)
+
+
 def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """The distribution-free interval of the median that misses on either side with probability ``level`` at most.
 
@@ -88,16 +93,18 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
         None if there are too few values for one.
     """
     ordered, count = sorted(values), len(values)
-    ranks = [rank for rank in range(1, count // 2 + 1) if binom.cdf(rank - 1, count, 0.5) <= level]
+    ranks = [rank for rank in range(1, count // 2 + 1) if fewer_hits(rank, count) <= level]
     if not ranks:
         return None
     rank = ranks[-1]
-    miss = float(binom.cdf(rank - 1, count, 0.5))
+    miss = fewer_hits(rank, count)
     return Interval(float(np.median(ordered)), ordered[rank - 1], ordered[count - rank], miss)
 
 
 def bootstrap_interval(values: Sequence[float], level: float = 0.9) -> tuple[float, float]:
     """The percentile bootstrap interval of a median, for reading; not finite where too many values are misses."""
+    from scipy.stats import bootstrap  # takes as long to import as everything else here
+
     finite_in_order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     ordered = np.sort(np.asarray(values, float))
     if len(ordered) < 2:
@@ -211,6 +218,8 @@ def _every(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, st
 
 
 def _fisher(table: list[list[int]], side: Literal["less", "greater"]) -> float:
+    from scipy.stats import fisher_exact  # takes as long to import as everything else here
+
     return float(fisher_exact(np.asarray(table), alternative=side).pvalue)
 
 
@@ -234,7 +243,7 @@ def _count(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, st
     told = f"{_tell(name, counts)}; the slide states {claim.stated} of {evidence.wanted}"
     if hits >= claim.stated:
         # An optimiser that converges in three of five such cases would pass with this probability.
-        return REPRODUCED, told, float(binom.sf(claim.stated - 1, evidence.wanted, 0.6)), ""
+        return REPRODUCED, told, 1.0 - fewer_hits(claim.stated, evidence.wanted, 0.6), ""
     most = hits + left
     table = [[claim.stated, evidence.wanted - claim.stated], [most, evidence.wanted - most]]
     chance = _fisher(table, "greater")

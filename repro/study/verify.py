@@ -16,7 +16,9 @@ import pandas as pd
 
 from repro.config import EvaluationConfig, RunConfig
 from repro.errors import DivergedError, InputError, ReproError
+from repro.study.benchmarks.tasks import SMALL_STATES
 from repro.study.claims import load_claims
+from repro.study.evidence import kronecker_table
 from repro.study.store import Run, RunSource, load_run
 from repro.study.verdicts import Verdict, judge, restored
 from repro.training import environment
@@ -166,6 +168,21 @@ def audit(run: Run, reporter: Reporter | None = None) -> Comparison:
     return Comparison(run.path.name, len(found), identical, worst, problem)
 
 
+def audit_metric(seed: int) -> list[str]:
+    """Trains one of the small states again whose Fisher metric claims rest on, and forms its matrices.
+
+    Args:
+        seed: of the state.
+
+    Returns:
+        One line for each number that the stored table has otherwise.
+    """
+    from repro.study.benchmarks.kronecker import differences, quality
+    from repro.study.fisher_images import fisher_matrices, small_run
+
+    return differences(kronecker_table(), quality(seed, fisher_matrices(small_run(seed))))
+
+
 def stored_runs(root: Path) -> tuple[list[Run], list[str]]:
     """All runs below ``root``, and one line for each that does not verify."""
     runs, problems = [], []
@@ -226,10 +243,13 @@ def verify(
     candidates = [run for run in runs if affordable(run, platform)]
     chosen = draw(candidates, count, seed)
     stored = read_verdicts(root)
-    tell("verdicts: making them again from the data (about a minute)")
+    tell("verdicts: making them again from the data")
     verdicts = judge_all(root)
     problems += unconfirmed(stored, verdicts)
     if count:
+        state = seed % SMALL_STATES
+        tell(f"audit: forming the Fisher metric of seed {state} again, one of {SMALL_STATES}")
+        problems += audit_metric(state)
         tell(f"audit: {count} of {len(candidates)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
     comparisons = []
     for run in chosen:

@@ -1,4 +1,4 @@
-"""What is timed beside other packages and by whom, and where walks of several lengths are compared."""
+"""What is timed beside other packages and by whom, and of which states walks and metrics are compared."""
 
 from repro.study.profiles import PROFILES
 
@@ -15,3 +15,6 @@ PEER_PARTICLES = (2, 4, 6)
 WALKED = ((2, -10.0), (3, 20.0), (4, -20.0), (5, -20.0), (6, 10.0))
 """Particles and couplings of the states whose energy is measured by walks of several lengths."""
 STUDIED_SWEEPS = PROFILES["paper"].sweeps
+
+SMALL_STATES = 15
+"""Seeds of the states whose Fisher metric is compared with Kronecker factors."""
