@@ -154,6 +154,34 @@ def test_the_reference_table_and_the_densities_are_made_of_what_is_stored(tmp_pa
         assert apart < 0.05
 
 
+def test_notebooks_that_run_at_once_are_told_in_order(tmp_path, monkeypatch, capfd):
+    """The first takes longest; the third fails, which ends all, and what the second made is there."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    document = json.loads(NOTEBOOKS["F18"].read_text())
+    head, parameters = document["cells"][0], next(cell for cell in document["cells"] if cell["metadata"].get("tags"))
+    bodies = {
+        "A1": "import time\ntime.sleep(4)\nprint('first')",
+        "A2": "print('second')",
+        "A3": "raise ValueError('no')",
+    }
+    written = "\nimport json, pathlib\nmade = {'runs': [], 'tables': [], 'verdicts': []}\n"
+    for name, body in bodies.items():
+        save = f"pathlib.Path(out, '{name}.json').write_text(json.dumps(made))"
+        cell = parameters | {"metadata": {}, "id": "body", "source": body + written + save}
+        notebook = document | {"cells": [head, parameters, cell]}
+        (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
+    monkeypatch.setattr(figures, "NOTEBOOKS", folder)
+    with pytest.raises(ReproError, match="A3: ValueError: no"):
+        figures.make_figures([], tmp_path / "out", jobs=2)
+    told = capfd.readouterr()
+    assert told.out.split() == ["==", "A1", "first", "==", "A2", "second", "==", "A3"]
+    assert "of 3 figures made, about" in told.err
+    assert (tmp_path / "out" / "A2.ipynb").exists()
+    with pytest.raises(InputError, match="jobs = 0: must be at least 1"):
+        figures.make_figures([], tmp_path / "out", jobs=0)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

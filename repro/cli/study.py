@@ -20,6 +20,15 @@ def figures(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE for the notebooks, checked against them.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            help="Notebooks at a time; as many as there are processors, at most four, when left out; always one with "
+            "--fresh or --parameter.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Execute the figures' notebooks: each leaves its executed notebook, PDF, PNG and the CSV behind it.
 
@@ -29,7 +38,7 @@ def figures(
     from repro.study.display import show_verdicts
     from repro.study.figures import make_figures
 
-    show_verdicts(make_figures(names or [], out, fresh=fresh, assignments=parameter or []))
+    show_verdicts(make_figures(names or [], out, fresh=fresh, assignments=parameter or [], jobs=jobs))
 
 
 def sweep(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from repro.console import duration
 from repro.errors import InputError, ReproError
 from repro.study.store import RunSource, project_path
 from repro.study.verdicts import Verdict, restored
@@ -29,6 +32,9 @@ NOTEBOOKS = "figures"
 FRESH = "runs/fresh"
 UNFINISHED = ".unfinished"
 KERNEL = "repro-running-interpreter"
+MOST_JOBS = 4
+GLANCE_SECONDS = 0.3
+"""How often the output of the notebook at hand is looked for."""
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -140,8 +146,14 @@ def _running_kernel() -> Iterator[str]:
                 os.environ["JUPYTER_PATH"] = before
 
 
-def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> Path:
-    """Executes one notebook with checked parameters; its output is shown as it comes.
+def execute(notebook: Path, out: Path, parameters: dict[str, Any], told: TextIO | None = None) -> Path:
+    """Executes one notebook with checked parameters.
+
+    Args:
+        notebook: what to execute.
+        out: where it goes.
+        parameters: their values by name.
+        told: where its output is written as it comes; the process' own when left out.
 
     Returns:
         The executed notebook, ``out / notebook.name``.
@@ -164,8 +176,8 @@ def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> Path:
                 parameters=parameters,
                 kernel_name=kernel,
                 progress_bar=False,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stderr,
+                stdout_file=told or sys.stdout,
+                stderr_file=told or sys.stderr,
             )
         except papermill.PapermillExecutionError as error:
             shutil.copy(executed, failed)
@@ -191,18 +203,87 @@ def _begin_fresh(root: Path) -> None:
     mark.touch()
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A notebook to execute: where it is, where its figure goes, its parameters, and a file for its output."""
+
+    name: str
+    notebook: Path
+    out: Path
+    parameters: dict[str, Any]
+    log: Path
+
+
+def _carry_out(task: _Task) -> float:
+    """Executes a notebook, in a process of a pool; its output goes to a file.
+
+    Returns:
+        The seconds that it took.
+    """
+    begin = time.monotonic()
+    with task.log.open("w", buffering=1) as told:
+        execute(task.notebook, task.out, task.parameters, told)
+    return time.monotonic() - begin
+
+
+def _share_device() -> None:
+    """Keeps JAX from taking a whole GPU for one of several processes; what the user has set stays."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def _in_order(tasks: Sequence[_Task], jobs: int) -> Iterator[tuple[_Task, float]]:
+    """Executes notebooks, several at a time; their output is printed in their order, as it comes.
+
+    Yields:
+        Each task when it is done, with its seconds.
+    """
+    begin = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_share_device)
+    try:
+        futures = [pool.submit(_carry_out, task) for task in tasks]
+        for number, (task, future) in enumerate(zip(tasks, futures, strict=True)):
+            if number:
+                done = sum(other.done() for other in futures)
+                left = (time.monotonic() - begin) * (len(tasks) - done) / max(done, 1)
+                print(f"{done} of {len(tasks)} figures made, about {duration(left)} left", file=sys.stderr, flush=True)
+            print(f"== {task.name}", flush=True)
+            told = 0
+            while True:
+                ended = future.done()
+                text = task.log.read_text()[told:] if task.log.exists() else ""
+                print(text, end="", flush=True)
+                told += len(text)
+                if ended:
+                    break
+                wait([future], timeout=GLANCE_SECONDS)
+            yield task, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def make_figures(
-    names: Sequence[str], out: Path, *, fresh: bool = False, assignments: Sequence[str] = ()
+    names: Sequence[str], out: Path, *, fresh: bool = False, assignments: Sequence[str] = (), jobs: int | None = None
 ) -> list[Verdict]:
     """Executes the notebooks of the figures wanted, all of them if none is named, and says what each was made of.
+
+    Args:
+        names: of the figures.
+        out: where they go.
+        fresh: whether stored runs are ignored and trained anew.
+        assignments: ``NAME=VALUE`` for all notebooks.
+        jobs: notebooks at a time. As many as there are processors, :data:`MOST_JOBS` at most, when left out; one
+            where runs may be trained, which two notebooks may both need.
 
     Returns:
         The verdicts on their claims, from the runs that they took.
 
     Raises:
-        InputError: for an unknown figure or bad parameters, before anything is executed.
+        InputError: for an unknown figure, bad parameters or no job at all, before anything is executed.
         ReproError: if a notebook fails.
     """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs = {jobs}: must be at least 1")
     notebooks = notebook_paths()
     if not notebooks:
         raise InputError(
@@ -219,19 +300,23 @@ def make_figures(
         _begin_fresh(fresh_root)
     lines: list[str] = []
     verdicts: list[Verdict] = []
-    for name, path in wanted.items():
-        print(f"== {name}", flush=True)
-        begin = time.monotonic()
-        places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
-        execute(path, out, places | parameters[name])
-        made_of = json.loads((out / f"{name}.json").read_text())
-        runs = made_of["runs"]
-        verdicts += map(restored, made_of["verdicts"])
-        computed = sum(run["computed"] for run in runs)
-        seconds = time.monotonic() - begin
-        tables = [table["table"] for table in made_of["tables"]]
-        read = " and ".join([*([f"{len(runs) - computed} runs"] if runs or not tables else []), *tables])
-        lines.append(f"{name}: {read} read, {computed} computed, {seconds:.0f} s")
+    if fresh or assignments:
+        jobs = 1
+    elif jobs is None:
+        jobs = min(len(os.sched_getaffinity(0)), MOST_JOBS)
+    places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [
+            _Task(name, path, out, places | parameters[name], Path(folder) / name) for name, path in wanted.items()
+        ]
+        for task, seconds in _in_order(tasks, min(jobs, len(tasks))):
+            made_of = json.loads((out / f"{task.name}.json").read_text())
+            runs = made_of["runs"]
+            verdicts += map(restored, made_of["verdicts"])
+            computed = sum(run["computed"] for run in runs)
+            tables = [table["table"] for table in made_of["tables"]]
+            read = " and ".join([*([f"{len(runs) - computed} runs"] if runs or not tables else []), *tables])
+            lines.append(f"{task.name}: {read} read, {computed} computed, {seconds:.0f} s")
     if fresh:
         (fresh_root / UNFINISHED).unlink(missing_ok=True)
     print(f"== done: notebook, PDF, PNG, CSV, and list of runs and verdicts of each figure are in {out}")

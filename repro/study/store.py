@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,18 @@ def finished_runs(root: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for file in sorted(root.glob("*/config.json")):
-        run = RunDirectory(file.parent)
-        content_hash = run.read_config().content_hash
-        if run.ended:
+        status = file.stat()
+        content_hash = _content_hash(file, status.st_mtime_ns, status.st_size, status.st_ino)
+        if RunDirectory(file.parent).ended:
             found.setdefault(content_hash, file.parent)
     return found
+
+
+@cache
+def _content_hash(file: Path, *state: int) -> str:
+    """Of a configuration, read once for each state that the file is found in."""
+    del state
+    return RunDirectory(file.parent).read_config().content_hash
 
 
 @dataclass
