@@ -20,7 +20,7 @@ from repro.errors import InputError
 DRAWN = "**What is drawn.**"
 """How the paragraph begins that describes the picture."""
 
-_CLAIM = ("**Claim on the slide", "**What the study compared with")
+_CLAIM = ("**Claim on the slide", "**Claim of the abstract", "**What the study compared with")
 _SIGNS = {
     ",": "\N{THIN SPACE}",
     "ln": "ln\N{THIN SPACE}",

@@ -88,6 +88,7 @@ def chain_of(figure: str) -> Tree:
     for claim in claims:
         verdict = judge(claim, source)
         branch = tree.add(f"[bold]{claim.id}[/] {escape(claim.statement)}")
+        branch.add(f"source: {escape(claim.source)}")
         branch.add(f"[bold]{verdict.verdict}[/]: {escape(verdict.told)}")
         if verdict.needs:
             branch.add(f"needs {escape(verdict.needs)}")

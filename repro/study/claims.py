@@ -14,7 +14,7 @@ from repro.errors import InputError
 from repro.study.cases import NAMED
 from repro.study.profiles import PROFILES, configure
 
-SOURCE = "claims.toml"
+FILE = "claims.toml"
 TESTS = ("ratio", "level", "count", "fewer", "kinds", "every")
 KINDS = ("converged", "unstable", "stuck")
 EPOCHS = {"adam": 10_000} | dict.fromkeys(BEYOND, 500)
@@ -29,15 +29,16 @@ class Claim:
         id: such as "F04.accuracy".
         figure: where it is shown, such as "F04".
         statement: what is claimed, in our words.
+        source: where it comes from, and the words that it rests on.
         test: one of :data:`TESTS`.
         quantity: what is measured, a name known to :mod:`repro.study.evidence`.
-        of: the optimisers measured; of several the best one counts.
+        of: the optimisers measured; one only where it is compared with another.
         to: the optimiser compared with, or "".
         at_least: lower bound.
         at_most: upper bound.
         word: the word of the slide that the bounds stand for, or "".
         kinds: of runs that are counted.
-        stated: the number that the slide states.
+        stated: the number that the slide states, of the cases.
         cases: the systems; empty where no runs are needed.
         seeds: how many, from 0 on.
         profile: size of the runs.
@@ -47,6 +48,7 @@ class Claim:
     id: str
     figure: str
     statement: str
+    source: str
     test: str
     quantity: str
     of: tuple[str, ...] = ()
@@ -69,6 +71,17 @@ class Claim:
     def optimizers(self) -> tuple[str, ...]:
         """All that the claim is about."""
         return (*self.of, self.to) if self.to else self.of
+
+    @property
+    def compared(self) -> list[tuple[RunConfig, ...]]:
+        """The runs that a number each is made of: pairs where two optimisers are compared, else single ones."""
+        groups = [self.optimizers] if self.to else [(name,) for name in self.of]
+        return [
+            tuple(self.config(name, system, seed) for name in group)
+            for group in groups
+            for system in self.cases
+            for seed in range(self.seeds)
+        ]
 
     @property
     def configs(self) -> list[RunConfig]:
@@ -97,7 +110,7 @@ def study_run(optimizer: str, system: SystemConfig, seed: int = 0, profile: str 
 @cache
 def load_claims() -> tuple[Claim, ...]:
     """All claims, in the order of the file."""
-    return parse_claims(resources.files(__package__).joinpath(SOURCE).read_text())
+    return parse_claims(resources.files(__package__).joinpath(FILE).read_text())
 
 
 def claims_of(figure: str) -> tuple[Claim, ...]:
@@ -108,7 +121,7 @@ def claims_of(figure: str) -> tuple[Claim, ...]:
     """
     found = tuple(claim for claim in load_claims() if claim.figure == figure)
     if not found:
-        raise InputError(f"figure {figure!r}: no claim in {SOURCE} is about it")
+        raise InputError(f"figure {figure!r}: no claim in {FILE} is about it")
     return found
 
 
@@ -121,12 +134,12 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{SOURCE}: not TOML ({error})") from error
+        raise InputError(f"{FILE}: not TOML ({error})") from error
     words = document.get("words", {})
     claims = tuple(_claim(entry, words) for entry in document.get("claim", []))
     names = [claim.id for claim in claims]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{SOURCE}: claim {twice[0]} is there twice")
+        raise InputError(f"{FILE}: claim {twice[0]} is there twice")
     return claims
 
 
@@ -150,7 +163,7 @@ def parse_cases(text: str) -> tuple[SystemConfig, ...]:
 
 
 def _claim(entry: dict[str, Any], words: dict[str, dict[str, float]]) -> Claim:
-    place = f"{SOURCE}, claim {entry.get('id', '?')}"
+    place = f"{FILE}, claim {entry.get('id', '?')}"
     values = dict(entry)
     word = values.pop("bound", "")
     if word:
@@ -175,4 +188,6 @@ def _claim(entry: dict[str, Any], words: dict[str, dict[str, float]]) -> Claim:
     for name, given, known in allowed:
         if unknown := next((value for value in given if value not in known), None):
             raise InputError(f"{place}: {name} = {unknown!r}: unknown; known are {', '.join(filter(None, known))}")
+    if claim.to and len(claim.of) != 1:
+        raise InputError(f"{place}: of = {list(claim.of)}: must be one optimiser to compare with {claim.to}")
     return claim

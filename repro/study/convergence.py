@@ -30,9 +30,11 @@ SPEED = (
     "a run that never gets there needs infinitely many."
 )
 KINDS = (
-    "Unstable: it diverged, or in the last fifth of its epochs an energy lies more than 10 % of |E_exact| from their "
-    "median. Converged: as defined. Stuck: steady, but at another energy."
+    "A run that has not converged is unstable if it diverged, or if in the last fifth of its epochs an energy lies "
+    "more than 10 % of |E_exact| from their median; otherwise it is stuck: steady, but at another energy."
 )
+UNJUDGED = 1.0
+"""A larger standard error, over |E_exact|, leaves nothing to be judged of a final energy."""
 
 
 def relative_error(energies: pd.Series, exact: float) -> pd.Series:
@@ -71,10 +73,10 @@ def excursion(run: Run, exact: float) -> float:
 
 
 def kind(run: Run, exact: float) -> str:
-    """How a run ended, by :data:`KINDS`."""
-    if excursion(run, exact) > OUTLIER:
-        return "unstable"
-    return "converged" if converged(run, exact) else "stuck"
+    """How a run ended: converged by :data:`DEFINITION`, unstable or stuck by :data:`KINDS`."""
+    if converged(run, exact):
+        return "converged"
+    return "unstable" if excursion(run, exact) > OUTLIER else "stuck"
 
 
 def stopped_at(run: Run, epochs: int) -> Run:
@@ -88,11 +90,41 @@ def stopped_at(run: Run, epochs: int) -> Run:
     )
 
 
+def _running_errors(run: Run, exact: float) -> np.ndarray:
+    """The median relative error of each epoch and those before it, :data:`SMOOTHING` in all, in modulus; (epochs,)."""
+    return relative_error(run.curve["energy"], exact).rolling(SMOOTHING).median().abs().to_numpy()
+
+
 def epochs_to(run: Run, exact: float, level: float = LEVEL) -> float:
     """Epochs until a level is reached, by :data:`SPEED`; infinite if it never is."""
-    medians = relative_error(run.curve["energy"], exact).rolling(SMOOTHING).median()
-    inside = np.flatnonzero(medians.abs().to_numpy() <= level)
+    inside = np.flatnonzero(_running_errors(run, exact) <= level)
     return float(inside[0]) + 1.0 if inside.size else math.inf
+
+
+def departure(run: Run, exact: float) -> float:
+    """How far a run leaves the ground state again: its largest running error once 1 % was reached by :data:`SPEED`.
+
+    Infinite if it diverged, or if an energy of its last fifth lies further than :data:`OUTLIER` from their median; zero
+    if it never reached 1 %, since it had nothing to leave.
+    """
+    if excursion(run, exact) > OUTLIER:
+        return math.inf
+    reached = epochs_to(run, exact)
+    return 0.0 if math.isinf(reached) else float(_running_errors(run, exact)[int(reached) - 1 :].max())
+
+
+def sigma_below(run: Run, exact: float) -> float:
+    """How many standard errors the final energy lies below the exact one, which no energy of a state does.
+
+    The error is at least :data:`RESOLUTION`. Infinite where it is larger than :data:`UNJUDGED` times the energy itself,
+    as what is known so badly passes no check; not a number for a run that diverged and has no final energy.
+    """
+    if not run.complete:
+        return math.nan
+    error = run.result["energy_error"] / abs(exact)
+    if error > UNJUDGED:
+        return math.inf
+    return float((exact - run.result["energy"]) / abs(exact) / max(error, RESOLUTION))
 
 
 def epochs_column(level: float) -> str:

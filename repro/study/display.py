@@ -14,14 +14,14 @@ from rich.text import Text
 from repro.console import duration
 from repro.study.claims import load_claims
 from repro.study.sweep import Job, summary, time_left
-from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, counted
+from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, any_false_alarm, counted
 
 VERDICT_STYLES = {REPRODUCED: "green", NOT_REPRODUCED: "red", UNDECIDED: "yellow"}
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Claims with their verdicts, and the statistics they rest on."""
-    statements = {claim.id: claim.statement for claim in load_claims()}
+    claims = {claim.id: claim for claim in load_claims()}
     table = Table("claim", "statement", "verdict", "because", show_lines=True)
     for verdict in verdicts:
         style = VERDICT_STYLES[verdict.verdict]
@@ -30,7 +30,9 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
             because += f"; false-alarm rate {verdict.false_alarm:.2g}"
         if verdict.needs:
             because += f"; needs {verdict.needs}"
-        table.add_row(verdict.claim, statements[verdict.claim], Text(verdict.verdict, style), Text(because))
+        claim = claims[verdict.claim]
+        statement = Text(claim.statement).append(f"\n{claim.source}", "dim")
+        table.add_row(verdict.claim, statement, Text(verdict.verdict, style), Text(because))
     return table
 
 
@@ -40,10 +42,21 @@ def verdict_counts(verdicts: Sequence[Verdict]) -> str:
     return f"{len(verdicts)} claims: {told}"
 
 
+def false_alarms_told(verdicts: Sequence[Verdict]) -> str:
+    """How likely it is that any of the decided verdicts is a false alarm."""
+    bound, independent = any_false_alarm(verdicts)
+    decided = sum(verdict.false_alarm is not None for verdict in verdicts)
+    return (
+        f"{decided} are decided; the probability that at least one of them is a false alarm is at most {bound:.2g}, "
+        f"the sum of their rates, and would be {independent:.2g} if they were independent"
+    )
+
+
 def show_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Prints claims with their verdicts, and how many have which."""
+    """Prints claims with their verdicts, how many have which, and how likely any of them is a false alarm."""
     Console().print(verdict_table(verdicts))
     print(verdict_counts(verdicts))
+    print(false_alarms_told(verdicts))
 
 
 def sweep_summary(jobs: Sequence[Job]) -> str:

@@ -12,23 +12,24 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from repro.config import AUTO, PROXIMAL_PARTS, RunConfig, SystemConfig
+from repro.config import ALL_OPTIMIZERS, AUTO, BEYOND, PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references import known_energy, stored_reference
 from repro.study import convergence
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
 from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS, SMALL_STATES, STUDIED_SWEEPS, WALKED
-from repro.study.cases import CASES, PARTICLES
-from repro.study.claims import Claim
-from repro.study.large import OWN, STUDIED, SYSTEMS, excess_left, large_runs
+from repro.study.cases import CASES, PARTICLES, SEEDS
+from repro.study.claims import Claim, load_claims, study_run
+from repro.study.large import OPTIMIZERS as LARGE_OPTIMIZERS
+from repro.study.large import OWN, STUDIED, excess_left, large_runs
 from repro.study.observables import observables_of
-from repro.study.profiles import configure
+from repro.study.profiles import PROFILES, configure
 from repro.study.store import STORED_RUNS, Run, RunSource, project_path
 from repro.study.timing import BENCHMARKS
 
 BENCHMARK = f"{BENCHMARKS}/T01.csv"
-COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"), ("dgd", "ngd"))
+COMPARED_COSTS = (("qn-kfac", "kfac"), ("qn-mr-kfac", "kfac"))
 COMPARED_PARTICLES = (2, 4, 6)
 SCALING = f"{STORED_RUNS}/growth/F15.csv"
 BESIDE_PEERS = f"{STORED_RUNS}/growth/peers.csv"
@@ -50,6 +51,8 @@ MADE_BY = {
 GROWN_PARTICLES = (4, 6, 10, 16, 20)
 """Growth from two particles on is compared for these."""
 BUNCHED, CRYSTAL = -20.0, 20.0
+VARIATIONAL = "sigma_below_exact"
+"""The quantity of the claim that is about every state."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,20 @@ class Evidence:
 
     Attributes:
         items: the numbers, in the order of cases and seeds.
-        wanted: how many there would be if every run were made.
+        wanted: how many there would be if every run were made, without those that are silent.
         missing: the configurations of the runs that are not there.
+        silent: what was run and decides nothing, such as a pair of misses; its values are not numbers.
     """
 
     items: tuple[Item, ...]
     wanted: int
     missing: tuple[RunConfig, ...] = ()
+    silent: tuple[Item, ...] = ()
 
     @property
     def runs(self) -> tuple[str, ...]:
         """Names of all runs used."""
-        return tuple(sorted({name for item in self.items for name in item.runs}))
+        return tuple(sorted({name for item in (*self.items, *self.silent) for name in item.runs}))
 
 
 def exact_energy(system: SystemConfig) -> float:
@@ -101,12 +106,6 @@ def exact_energy(system: SystemConfig) -> float:
     return found
 
 
-def _sigma_below(run: Run, exact: float) -> float:
-    if not run.complete:
-        return -math.inf  # no final energy, so none that is too low
-    return float((exact - run.result["energy"]) / max(run.result["energy_error"], convergence.RESOLUTION * abs(exact)))
-
-
 def _damping_range(run: Run, exact: float) -> float:
     del exact
     damping = run.curve["lambda"]
@@ -116,10 +115,10 @@ def _damping_range(run: Run, exact: float) -> float:
 RUN_QUANTITIES: dict[str, Callable[[Run, float], float]] = {
     "fluctuation": convergence.fluctuation,
     "excursion": convergence.excursion,
+    "departure": convergence.departure,
     "final_error": convergence.final_error,
     **{convergence.epochs_column(level): partial(convergence.epochs_to, level=level) for level in convergence.LEVELS},
     **{convergence.seconds_column(level): partial(convergence.seconds_to, level=level) for level in convergence.LEVELS},
-    "sigma_below_exact": _sigma_below,
     "damping_range": _damping_range,
 }
 """Numbers of one run, given the exact energy."""
@@ -131,11 +130,18 @@ def case_label(system: SystemConfig, seed: int | None = None) -> str:
     return f"A = {system.particles}, V0 = {system.v0:g}{width}" + ("" if seed is None else f", seed {seed}")
 
 
+def run_label(run: Run) -> str:
+    """Such as "dgd, A = 2, V0 = -10, seed 0"; the number of walkers is named where it is not the laptop profile's."""
+    walkers = run.config.sampling.walkers
+    size = "" if walkers == PROFILES["laptop"].walkers else f", {walkers} walkers"
+    return f"{run.config.optimizer.name}, {case_label(run.config.system, run.config.seed)}{size}"
+
+
 def ratio(first: float, second: float) -> float:
-    """First / second, where two misses are equal and a miss is infinitely worse than any number."""
-    if math.isinf(first) and math.isinf(second):
-        return 1.0
-    return math.inf if second == 0.0 else first / second
+    """First / second, where a miss is infinitely worse than any number; two misses, or two zeros, have no ratio."""
+    if second == 0.0:
+        return math.inf if first else math.nan
+    return first / second
 
 
 def configs_of(claim: Claim) -> list[RunConfig]:
@@ -154,45 +160,46 @@ def gather(claim: Claim, source: RunSource) -> Evidence:
         at_hand = source.available(configs)
         there = {run.config.content_hash for run in at_hand}
         missing = tuple(config for config in configs if config.content_hash not in there)
-        return Evidence(tuple(computed.items(at_hand)), computed.wanted, missing)
+        wanted = len(configs) if computed.wanted is None else computed.wanted
+        return _evidence(computed.items(at_hand), wanted, missing)
     if claim.quantity != "kind" and claim.quantity not in RUN_QUANTITIES:
         known = ", ".join(("kind", *RUN_QUANTITIES, *COMPUTED))
         raise InputError(f"claim {claim.id}: quantity = {claim.quantity!r}: unknown; known are {known}")
     runs = {run.config.content_hash: run for run in source.available(claim.configs)}
     missing = tuple(config for config in claim.configs if config.content_hash not in runs)
-    places = [(system, seed) for system in claim.cases for seed in range(claim.seeds)]
-
-    def run_of(name: str, system: SystemConfig, seed: int) -> Run | None:
-        return runs.get(claim.config(name, system, seed).content_hash)
-
-    found, wanted = [], 0
-    paired = bool(claim.to) and claim.test != "fewer"
-    for system, seed in places:
-        exact, label = exact_energy(system), case_label(system, seed)
-        group = f"V0 = {system.v0:g}" if claim.groups == "v0" else ""
-        if paired:
-            wanted += 1
-            first, second = [run_of(name, system, seed) for name in claim.of], run_of(claim.to, system, seed)
-            if second is None or any(run is None for run in first):
-                continue
-            measure = RUN_QUANTITIES[claim.quantity]
-            best = min(measure(run, exact) for run in first if run is not None)
-            used = tuple(run.path.name for run in (*first, second) if run is not None)
-            value = ratio(best, measure(second, exact))
-            if not math.isnan(value):  # as where there is no benchmark
-                found.append(Item(label, value, group, used))
+    if claim.quantity == "kind":
+        ended = [
+            Item(run_label(run), 0.0, f"{run.config.optimizer.name}: {how}", (run.path.name,))
+            for run in runs.values()
+            for how in [convergence.kind(run, exact_energy(run.config.system))]
+        ]
+        return _evidence(ended, len(claim.configs), missing)
+    measure, found = RUN_QUANTITIES[claim.quantity], []
+    for group in claim.compared:
+        if any(config.content_hash not in runs for config in group):
             continue
-        for name in claim.optimizers:
-            wanted += 1
-            if (run := run_of(name, system, seed)) is None:
-                continue
-            if claim.quantity == "kind":
-                ended = convergence.kind(run, exact)
-                found.append(Item(f"{name}, {label}", math.nan, f"{name}: {ended}", (run.path.name,)))
-            else:
-                value = RUN_QUANTITIES[claim.quantity](run, exact)
-                found.append(Item(f"{name}, {label}", value, group, (run.path.name,)))
-    return Evidence(tuple(found), wanted, missing)
+        used = [runs[config.content_hash] for config in group]
+        system = used[0].config.system
+        values = [measure(run, exact_energy(system)) for run in used]
+        if any(math.isnan(value) for value in values):  # as where there is no benchmark
+            continue
+        label = case_label(system, used[0].config.seed) if claim.to else run_label(used[0])
+        found.append(
+            Item(
+                label,
+                ratio(*values) if claim.to else values[0],
+                f"V0 = {system.v0:g}" if claim.groups == "v0" else "",
+                tuple(run.path.name for run in used),
+            )
+        )
+    return _evidence(found, len(claim.compared), missing)
+
+
+def _evidence(found: Sequence[Item], wanted: int, missing: tuple[RunConfig, ...]) -> Evidence:
+    """Items whose values are not numbers are silent."""
+    silent = tuple(item for item in found if math.isnan(item.value))
+    spoken = tuple(item for item in found if not math.isnan(item.value))
+    return Evidence(spoken, wanted - len(silent), missing, silent)
 
 
 @contextmanager
@@ -362,21 +369,29 @@ def ablation_losses(runs: Sequence[Run]) -> list[Item]:
     return [Item(f"without {part}", value, "", names) for part, (value, names) in found.items()]
 
 
-def _of_large(measure: Callable[[Run, float], float]) -> Callable[[Sequence[Run]], list[Item]]:
-    """A number of each run of a large system."""
+def _of_each(measure: Callable[[Run, float], float]) -> Callable[[Sequence[Run]], list[Item]]:
+    """A number of each run."""
 
     def items(runs: Sequence[Run]) -> list[Item]:
         return [
-            Item(
-                f"{run.config.optimizer.name}, {case_label(run.config.system)}",
-                measure(run, exact_energy(run.config.system)),
-                "",
-                (run.path.name,),
-            )
-            for run in runs
+            Item(run_label(run), measure(run, exact_energy(run.config.system)), "", (run.path.name,)) for run in runs
         ]
 
     return items
+
+
+def judged_states() -> list[RunConfig]:
+    """The runs whose final energies must not lie below the exact ones, each once.
+
+    All optimisers in the 25 cases with the seeds that are drawn of them, those of the large systems, and whatever
+    another claim is about.
+    """
+    seeds = {name: SEEDS if name in ("dgd", *BEYOND) else SEEDS[:1] for name in ALL_OPTIMIZERS}
+    drawn = [study_run(name, system, seed) for name in ALL_OPTIMIZERS for system in CASES for seed in seeds[name]]
+    others = [claim for claim in load_claims() if claim.quantity != VARIATIONAL]
+    claimed = [config for claim in others for config in configs_of(claim)]
+    configs = (*drawn, *large_runs(LARGE_OPTIMIZERS), *claimed)
+    return list({config.content_hash: config for config in configs}.values())
 
 
 class Computed(NamedTuple):
@@ -384,12 +399,12 @@ class Computed(NamedTuple):
 
     Attributes:
         items: the numbers, given those of the runs that are at hand.
-        wanted: how many there should be.
+        wanted: how many there should be; None for one of each run.
         configs: of the runs they are made of.
     """
 
     items: Callable[[Sequence[Run]], Sequence[Item]]
-    wanted: int
+    wanted: int | None
     configs: Callable[[], list[RunConfig]] = list
 
 
@@ -400,8 +415,9 @@ COMPUTED = {
     "sweep_shift": Computed(sweep_shifts, len(WALKED)),
     "sweep_gain": Computed(sweep_gains, len(WALKED)),
     "ablation_loss": Computed(ablation_losses, len(PROXIMAL_PARTS), ablation_configs),
-    "excess_left": Computed(_of_large(excess_left), len(STUDIED) * len(SYSTEMS), lambda: large_runs(STUDIED)),
-    "large_error": Computed(_of_large(convergence.final_error), len(SYSTEMS), lambda: large_runs([OWN])),
+    "excess_left": Computed(_of_each(excess_left), None, lambda: large_runs(STUDIED)),
+    "large_error": Computed(_of_each(convergence.final_error), None, lambda: large_runs([OWN])),
+    VARIATIONAL: Computed(_of_each(convergence.sigma_below), None, judged_states),
     "ci_excess": Computed(ci_excesses, len(CASES)),
     "kronecker_distance": Computed(kronecker_quality("distance"), SMALL_STATES),
     "kronecker_gain": Computed(kronecker_quality("gain"), SMALL_STATES),
@@ -411,3 +427,5 @@ COMPUTED = {
     ),
 }
 """By the name of the quantity."""
+SIDES = {VARIATIONAL: 1, "sweep_shift": 2}
+"""Of the quantities in standard errors: on how many sides noise alone takes one beyond a bound."""

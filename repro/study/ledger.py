@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from repro.config import RunConfig, SystemConfig
 from repro.study import convergence
+from repro.study.cases import SEEDS
 from repro.study.evidence import exact_energy
 from repro.study.profiles import configure
 from repro.study.store import Run, RunSource
 
 CASE = SystemConfig(2, -10.0)
-"""Where the differences are measured: laptop profile, seed 0."""
+"""Where the differences are measured: laptop profile."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Point:
         released: as in the released implementation.
         options: of ``repro train`` that choose the other than the default.
         optimizers: that it concerns.
+        seeds: that it is measured with.
     """
 
     title: str
@@ -32,6 +37,7 @@ class Point:
     released: str
     options: dict[str, Any]
     optimizers: tuple[str, ...]
+    seeds: tuple[int, ...] = SEEDS[:1]
 
 
 POINTS = (
@@ -92,8 +98,11 @@ POINTS = (
         "the released implementation (--protocol released)",
         {"protocol": "deck"},
         ("dgd", "qn-mr-kfac", "ngd", "qn-kfac", "kfac"),
+        SEEDS,
     ),
 )
+PRINTED = POINTS[-1]
+"""The printed algorithm as a whole."""
 
 OPEN = (
     "The 20-mode configuration interaction published for V0 = -20 (-2.4246, -12.1935, -17.3300 for A = 2, 4, 5) lies "
@@ -114,47 +123,65 @@ class Effect:
     Attributes:
         optimizer: its name.
         point: the difference.
-        default: the run in the released protocol, if it is there.
-        variant: the run that differs in this point only, if it is there.
+        defaults: the runs in the released protocol that are there, by seed.
+        variants: the runs that differ in this point only and are there, by seed.
     """
 
     optimizer: str
     point: Point
-    default: Run | None
-    variant: Run | None
+    defaults: tuple[Run, ...]
+    variants: tuple[Run, ...]
 
 
-def variant_config(optimizer: str, options: dict[str, Any]) -> RunConfig:
+def variant_config(optimizer: str, options: dict[str, Any], seed: int = 0) -> RunConfig:
     """The run that measures a point, or the default with no options."""
-    return configure(particles=CASE.particles, v0=CASE.v0, optimizer=optimizer, **options)
+    return configure(particles=CASE.particles, v0=CASE.v0, optimizer=optimizer, seed=seed, **options)
 
 
 def effects(source: RunSource) -> list[Effect]:
     """All points and optimisers with the runs at hand."""
-    configs = {}
-    for point in POINTS:
-        for name in point.optimizers:
-            for options in ({}, point.options):
-                config = variant_config(name, options)
-                configs[config.content_hash] = config
-    runs = {run.config.content_hash: run for run in source.available(list(configs.values()))}
+    pairs = [(point, name) for point in POINTS for name in point.optimizers]
 
-    def find(name: str, options: dict[str, Any]) -> Run | None:
-        return runs.get(variant_config(name, options).content_hash)
+    def configs(point: Point, name: str, options: dict[str, Any]) -> list[RunConfig]:
+        return [variant_config(name, options, seed) for seed in point.seeds]
 
-    return [
-        Effect(name, point, find(name, {}), find(name, point.options)) for point in POINTS for name in point.optimizers
-    ]
+    sides = [(point, name, options) for point, name in pairs for options in ({}, point.options)]
+    each = {config.content_hash: config for side in sides for config in configs(*side)}
+    runs = {run.config.content_hash: run for run in source.available(list(each.values()))}
+
+    def there(point: Point, name: str, options: dict[str, Any]) -> tuple[Run, ...]:
+        keys = [config.content_hash for config in configs(point, name, options)]
+        return tuple(runs[key] for key in keys if key in runs)
+
+    return [Effect(name, point, there(point, name, {}), there(point, name, point.options)) for point, name in pairs]
 
 
-def told(run: Run | None) -> str:
-    """How a run ended, in a line: its kind, epochs to 1 %, final error."""
-    if run is None:
+def endings(runs: Sequence[Run]) -> Counter[str]:
+    """How many runs ended in which way; those that diverged are unstable, too."""
+    return Counter(convergence.kind(run, exact_energy(run.config.system)) for run in runs)
+
+
+def told(runs: Sequence[Run]) -> str:
+    """How the runs of one optimiser ended, in a line; of several how many in which way, and the range of the rest."""
+    if not runs:
         return "not run yet"
-    exact = exact_energy(run.config.system)
-    if not run.complete:
-        return f"diverged at epoch {run.result['epoch']}"
-    reached = convergence.epochs_to(run, exact)
-    epochs = f"1 % at epoch {reached:.0f}" if reached < float("inf") else "1 % never"
-    error = convergence.final_error(run, exact)
-    return f"{convergence.kind(run, exact)}; {epochs}; final error {100 * error:.2g} %"
+    if len(runs) == 1 and not runs[0].complete:
+        return f"diverged at epoch {runs[0].result['epoch']}"
+    exact = exact_energy(CASE)
+    reached = [convergence.epochs_to(run, exact) for run in runs]
+    errors = [100 * convergence.final_error(run, exact) for run in runs]
+    if len(runs) == 1:
+        (how,) = endings(runs)
+        return f"{how}; {_epochs(reached)}; final error {_error(errors[0])}"
+    counts = ", ".join(f"{count} {how}" for how, count in endings(runs).items())
+    final = " to ".join(dict.fromkeys(_error(some(errors)) for some in (min, max)))
+    return f"of {len(runs)} seeds: {counts}; {_epochs(reached)}; final error {final}"
+
+
+def _epochs(reached: Sequence[float]) -> str:
+    first, last = ("never" if math.isinf(epoch) else f"{epoch:.0f}" for epoch in (min(reached), max(reached)))
+    return "1 % never" if first == "never" else f"1 % at epoch {first}" + (f" to {last}" if last != first else "")
+
+
+def _error(percent: float) -> str:
+    return "none (diverged)" if math.isinf(percent) else f"{percent:.2g} %"

@@ -211,7 +211,7 @@ def render(figures: Path) -> str:
         "headline": _headline(verdicts),
         "judged": [(claim, verdicts[claim.id]) for claim in load_claims()],
         "ledger": [
-            (effect, ledger.told(effect.default), ledger.told(effect.variant))
+            (effect, ledger.told(effect.defaults), ledger.told(effect.variants))
             for effect in ledger.effects(RunSource(root, root, quiet=True))
         ],
         "open_points": ledger.OPEN,

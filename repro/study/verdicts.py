@@ -1,15 +1,13 @@
 """Tests of the claims, and their verdicts: reproduced, not reproduced, undecided.
 
-The median of a quantity is judged by its distribution-free confidence interval: of n independent values in order, the
-k-th smallest and the k-th largest enclose the median of their distribution, each side failing with probability
-P(Bin(n, 1/2) < k) (W. Conover, Practical Nonparametric Statistics, section 3.2). Here k is the largest for which that
-is at most 5 %; fewer than five values have no such interval. Misses are infinite and need no special care. A claim is
-reproduced when the interval lies within the bounds of the claim, not reproduced when it lies outside of them, and
-undecided otherwise, and as long as runs that the claim names are missing: looking again after each run would make
-false alarms more frequent than stated. The false-alarm rate of a verdict is the probability to have given it although
-the truth lay just on the bound.
+A median is judged by its distribution-free interval: the claim is reproduced when the interval lies within its bounds,
+not reproduced when it lies outside of them, and undecided otherwise, and as long as runs that the claim names are
+missing: looking again after each run would make false alarms more frequent than stated. Misses are infinite and need
+no special care; pairs of misses have no ratio, decide nothing, and are told. Counts are compared by Fisher's exact
+test.
 
-Counts are compared by Fisher's exact test at 5 %.
+The false-alarm rate of a verdict is the probability to have given it although it is false, in the least favourable case
+that the test allows for; ``docs/claims.md`` has it for each kind of test. No verdict with a rate above 5 % is given.
 """
 
 from __future__ import annotations
@@ -18,20 +16,29 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from scipy.stats import binom, norm
 
 from repro.study.claims import KINDS, Claim
-from repro.study.evidence import Evidence, Item, gather
+from repro.study.evidence import SIDES, Evidence, Item, gather
+from repro.study.statistics import (
+    LEVEL,
+    MOST,
+    fisher,
+    median_interval,
+    runs_for_fisher,
+    runs_without_exception,
+    unseen,
+    values_for_median,
+)
 from repro.study.store import RunSource
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
-LEVEL = 0.05
-FEWEST = 5
 NOTHING = "nothing measured yet"
-RARE = 0.2
-"""A kind of run rarer than this counts as not occurring."""
+SEEDS = 100
+"""No more seeds of a count are looked for than these."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Verdict:
         claim: its name.
         verdict: one of the three above.
         told: the statistic in words.
-        false_alarm: probability of this verdict if the truth lay on the bound; None where it is undecided.
+        false_alarm: probability of this verdict although it is false; None where it is undecided.
         needs: what would decide it, where it is undecided.
         found: how many numbers there were.
         wanted: how many there would be if every run were made.
@@ -59,6 +66,16 @@ class Verdict:
     runs: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A verdict, its statistic in words, its false-alarm rate, and what would decide it if that were needed."""
+
+    verdict: str
+    told: str
+    alarm: float | None = None
+    needs: str = ""
+
+
 def restored(entry: Mapping[str, Any]) -> Verdict:
     """A verdict from what ``dataclasses.asdict`` and JSON made of it."""
     return Verdict(**{**entry, "runs": tuple(entry["runs"])})
@@ -70,57 +87,15 @@ def counted(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return {kind: found[kind] for kind in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)}
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A median with its confidence interval; ``miss`` is the probability that the truth lies beyond either end."""
-
-    median: float
-    low: float
-    high: float
-    miss: float
-
-
-def fewer_hits(hits: int, count: int, probability: float = 0.5) -> float:
-    """P(Bin(count, probability) < hits)."""
-    ways = (math.comb(count, n) * probability**n * (1.0 - probability) ** (count - n) for n in range(hits))
-    return math.fsum(ways)
-
-
-def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """The distribution-free interval of the median that misses on either side with probability ``level`` at most.
+def any_false_alarm(verdicts: Iterable[Verdict]) -> tuple[float, float]:
+    """The probability that at least one of the decided verdicts is a false alarm.
 
     Returns:
-        None if there are too few values for one.
+        A bound that holds however they depend on each other, the sum of their rates (G. Boole), and the probability
+        if they were independent.
     """
-    ordered, count = sorted(values), len(values)
-    ranks = [rank for rank in range(1, count // 2 + 1) if fewer_hits(rank, count) <= level]
-    if not ranks:
-        return None
-    rank = ranks[-1]
-    miss = fewer_hits(rank, count)
-    return Interval(float(np.median(ordered)), ordered[rank - 1], ordered[count - rank], miss)
-
-
-def bootstrap_interval(values: Sequence[float], level: float = 0.9) -> tuple[float, float]:
-    """The percentile bootstrap interval of a median, for reading; not finite where too many values are misses."""
-    from scipy.stats import bootstrap  # takes as long to import as everything else here
-
-    finite_in_order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    ordered = np.sort(np.asarray(values, float))
-    if len(ordered) < 2:
-        return float(ordered[0]), float(ordered[0])
-    # Ranks are resampled in place of values, so that misses need not be finite.
-    found = bootstrap(
-        (finite_in_order.astype(float),),
-        np.median,
-        confidence_level=level,
-        method="percentile",
-        n_resamples=2000,
-        rng=np.random.default_rng(0),
-        vectorized=True,
-    ).confidence_interval
-    low, high = (ordered[math.floor(found.low)], ordered[math.ceil(found.high)])
-    return float(low), float(high)
+    alarms = [verdict.false_alarm for verdict in verdicts if verdict.false_alarm is not None]
+    return min(1.0, sum(alarms)), 1.0 - math.prod(1.0 - alarm for alarm in alarms)
 
 
 def number(value: float) -> str:
@@ -132,7 +107,7 @@ def number(value: float) -> str:
 
 def _measured(claim: Claim) -> str:
     """Such as "final error, kfac over qn-kfac"."""
-    return claim.quantity.replace("_", " ") + (f", {' or '.join(claim.of)} over {claim.to}" if claim.to else "")
+    return claim.quantity.replace("_", " ") + (f", {claim.of[0]} over {claim.to}" if claim.to else "")
 
 
 def _bounds(claim: Claim) -> str:
@@ -151,76 +126,93 @@ def _needs(evidence: Evidence, otherwise: str) -> str:
     return otherwise
 
 
-def _judge_median(claim: Claim, items: Sequence[Item]) -> tuple[str, str, float | None]:
-    """Verdict, sentence and false-alarm rate for one group of numbers."""
+def _judge_median(claim: Claim, items: Sequence[Item], groups: int) -> _Judged:
+    """The verdict on one of several groups of numbers; any of them may refute the claim, at a level shared out."""
     values = [item.value for item in items]
     if not values:
-        return UNDECIDED, NOTHING, None
+        return _Judged(UNDECIDED, NOTHING)
     what = _measured(claim)
-    interval = median_interval(values)
-    if interval is None:
-        told = f"{what}: {', '.join(number(value) for value in values)}; fewer than {FEWEST} values"
-        return UNDECIDED, told, None
-    told = (
-        f"{what}: median {number(interval.median)} of {len(values)}, interval {number(interval.low)} to "
-        f"{number(interval.high)}; claimed is {_bounds(claim)}"
-    )
-    if claim.at_least <= interval.low and interval.high <= claim.at_most:
-        return REPRODUCED, told, interval.miss
-    if interval.high < claim.at_least or interval.low > claim.at_most:
-        return NOT_REPRODUCED, told, interval.miss
-    return UNDECIDED, told, None
+    inner, outer = (median_interval(values, level) for level in (LEVEL, LEVEL / groups))
+    told = f"{what}: {', '.join(number(value) for value in values)}; too few values for an interval of the median"
+    if inner is not None:
+        told = (
+            f"{what}: median {number(inner.median)} of {len(values)}, interval {number(inner.low)} to "
+            f"{number(inner.high)}; claimed is {_bounds(claim)}"
+        )
+        if claim.at_least <= inner.low and inner.high <= claim.at_most:
+            return _Judged(REPRODUCED, told, inner.miss)
+    if outer is not None and (outer.high < claim.at_least or outer.low > claim.at_most):
+        return _Judged(NOT_REPRODUCED, told, groups * outer.miss)
+    return _Judged(UNDECIDED, told)
 
 
-def _median(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
-    verdict, told, alarm, needs = _median_so_far(claim, evidence)
+def _median(claim: Claim, evidence: Evidence) -> _Judged:
+    judged = _median_so_far(claim, evidence)
     if len(evidence.items) < evidence.wanted:
-        return UNDECIDED, f"{told}; {len(evidence.items)} of {evidence.wanted} values so far", None, needs
-    return verdict, told, alarm, needs
+        return _Judged(UNDECIDED, f"{judged.told}; {len(evidence.items)} of {evidence.wanted} values so far")
+    return judged
 
 
-def _median_so_far(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
-    groups = {group: [item for item in evidence.items if item.group == group] for group in _groups(evidence)}
-    judged = {group: _judge_median(claim, items) for group, items in groups.items()}
+def _median_so_far(claim: Claim, evidence: Evidence) -> _Judged:
+    names = list(dict.fromkeys(item.group for item in evidence.items)) or [""]
+    groups = {name: [item for item in evidence.items if item.group == name] for name in names}
+    judged = {name: _judge_median(claim, items, len(groups)) for name, items in groups.items()}
+    told = "; ".join(f"{name}: {group.verdict}" for name, group in judged.items())
+    told = f"{_measured(claim)}, claimed is {_bounds(claim)} in each group: {told}"
     if len(judged) == 1:
-        verdict, told, alarm = next(iter(judged.values()))
-        return verdict, told, alarm, "more seeds: the interval of the median contains the bound"
-    told = "; ".join(f"{group}: {verdict}" for group, (verdict, _, _) in judged.items()) or "nothing measured yet"
-    told = f"{claim.quantity.replace('_', ' ')}, claimed is {_bounds(claim)} in each group: {told}"
-    verdicts = [verdict for verdict, _, _ in judged.values()]
-    alarms = [alarm or 0.0 for _, _, alarm in judged.values()]
-    if NOT_REPRODUCED in verdicts:
-        refuted = [alarm for verdict, alarm in zip(verdicts, alarms, strict=True) if verdict == NOT_REPRODUCED]
-        return NOT_REPRODUCED, told, min(1.0, len(judged) * max(refuted)), ""
-    if judged and all(verdict == REPRODUCED for verdict in verdicts):
-        return REPRODUCED, told, max(alarms), ""
-    return UNDECIDED, told, None, "more seeds in the groups that are undecided"
+        told = judged[names[0]].told
+    if alarms := [group.alarm for group in judged.values() if group.alarm and group.verdict == NOT_REPRODUCED]:
+        return _Judged(NOT_REPRODUCED, told, max(alarms))
+    open_groups = [groups[name] for name, group in judged.items() if group.verdict == UNDECIDED]
+    if not open_groups:
+        return _Judged(REPRODUCED, told, max(group.alarm or 0.0 for group in judged.values()))
+    return _Judged(UNDECIDED, told, needs=_values_needed(claim, open_groups, len(groups)))
 
 
-def _groups(evidence: Evidence) -> list[str]:
-    return list(dict.fromkeys(item.group for item in evidence.items)) or [""]
+def _values_needed(claim: Claim, open_groups: Sequence[Sequence[Item]], groups: int) -> str:
+    """How many values would decide, were they shared out as those at hand: all groups for, or one against the claim."""
+    if not all(open_groups):
+        return "something measured"
+    values = [np.array([item.value for item in items]) for items in open_groups]
+    below = [float(np.mean(some < claim.at_least)) for some in values]
+    above = [float(np.mean(some > claim.at_most)) for some in values]
+    for_it = max(values_for_median(max(shares)) for shares in zip(below, above, strict=True))
+    against = min(values_for_median(1.0 - share, LEVEL / groups) for share in (*below, *above))
+    count, there = min(for_it, against), max(map(len, values))
+    each = "" if groups == 1 else " in each group that is open"
+    if math.isinf(count):
+        return f"more than {MOST:,} values{each}: about as many of them lie on one side of the bound as on the other"
+    told = f"{count:,.0f} values{each} in place of {there}, were they shared out as these"
+    return f"{told}: {math.ceil(count * claim.seeds / there)} seeds in place of {claim.seeds}" if claim.cases else told
 
 
-def _every(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
-    broken = [item for item in evidence.items if not claim.at_least <= item.value <= claim.at_most]
+def _every(claim: Claim, evidence: Evidence) -> _Judged:
+    count = len(evidence.items)
+    if not count:
+        return _Judged(UNDECIDED, NOTHING)
     what = _measured(claim)
-    if not evidence.items:
-        return UNDECIDED, NOTHING, None, ""
+    broken = [item for item in evidence.items if not claim.at_least <= item.value <= claim.at_most]
     if broken:
-        worst = ", ".join(f"{item.label}: {number(item.value)}" for item in broken[:3])
-        told = f"{what}: {len(broken)} of {len(evidence.items)} are not {_bounds(claim)} ({worst})"
-        return NOT_REPRODUCED, told, LEVEL, ""
-    told = f"{what}: all {len(evidence.items)} of {evidence.wanted} are {_bounds(claim)}"
-    if len(evidence.items) < evidence.wanted:
-        return UNDECIDED, told, None, ""
-    # If one case in five broke the bound, all would keep it with this probability.
-    return REPRODUCED, told, (1.0 - RARE) ** len(evidence.items), ""
+        worst = sorted(broken, key=lambda item: item.value, reverse=math.isinf(claim.at_least))
+        some = "; ".join(f"{item.label}: {number(item.value)}" for item in worst[:3])
+        told = f"{what}: {len(broken)} of {count} {'is' if len(broken) == 1 else 'are'} not {_bounds(claim)}"
+        told += f" ({some}{'; and so on' * (len(broken) > 3)})"
+        return _Judged(NOT_REPRODUCED, told, _by_noise(claim, count))
+    told = f"{what}: all {count} of {evidence.wanted} are {_bounds(claim)}"
+    if count < evidence.wanted:
+        return _Judged(UNDECIDED, told)
+    enough = runs_without_exception()
+    return _Judged(REPRODUCED, told, unseen(count), f"{enough} values without an exception in place of {count}")
 
 
-def _fisher(table: list[list[int]], side: Literal["less", "greater"]) -> float:
-    from scipy.stats import fisher_exact  # takes as long to import as everything else here
+def _by_noise(claim: Claim, count: int) -> float:
+    """Probability that noise takes one of so many numbers beyond a bound in standard errors; other numbers have none.
 
-    return float(fisher_exact(np.asarray(table), alternative=side).pvalue)
+    A number that is no estimate and breaks a bound has broken it.
+    """
+    if claim.quantity not in SIDES:
+        return 0.0
+    return float(1.0 - (1.0 - SIDES[claim.quantity] * norm.sf(claim.at_most)) ** count)
 
 
 def _kind_counts(evidence: Evidence) -> dict[str, Counter[str]]:
@@ -235,64 +227,103 @@ def _tell(name: str, counts: Counter[str]) -> str:
     return f"{name}: " + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f" of {counts.total()}"
 
 
-def _count(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
-    name = claim.of[0]
-    counts = _kind_counts(evidence).get(name, Counter())
+def _count(claim: Claim, evidence: Evidence) -> _Judged:
+    """A rate against the slide's; missing runs count as misses where it is reached, as hits where it is not."""
+    counts = _kind_counts(evidence).get(claim.of[0], Counter())
     hits, total = sum(counts[kind] for kind in claim.kinds), counts.total()
-    left = evidence.wanted - total
-    told = f"{_tell(name, counts)}; the slide states {claim.stated} of {evidence.wanted}"
-    if hits >= claim.stated:
-        # An optimiser that converges in three of five such cases would pass with this probability.
-        return REPRODUCED, told, 1.0 - fewer_hits(claim.stated, evidence.wanted, 0.6), ""
-    most = hits + left
-    table = [[claim.stated, evidence.wanted - claim.stated], [most, evidence.wanted - most]]
-    chance = _fisher(table, "greater")
-    if chance <= LEVEL:
-        return NOT_REPRODUCED, told + f"; Fisher's exact test: p = {chance:.2g}", chance, ""
-    return UNDECIDED, told, None, "further seeds: fewer than stated, but by no more than chance allows"
+    told = f"{_tell(claim.of[0], counts)}; the slide states {claim.stated} of {len(claim.cases)}"
+    verdict, chance = _against_slide(claim, hits, evidence.wanted)
+    if verdict == NOT_REPRODUCED:
+        at_best, chance = _against_slide(claim, hits + evidence.wanted - total, evidence.wanted)
+        if at_best == REPRODUCED:
+            return _Judged(UNDECIDED, told)
+        told += f"; Fisher's exact test: p = {chance:.2g}" * (chance <= LEVEL)
+    return _Judged(verdict, told, chance, _seeds_needed(claim, hits / total) if total else "")
 
 
-def _fewer(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
+def _against_slide(claim: Claim, hits: int, wanted: int) -> tuple[str, float]:
+    """Whether a rate reaches the slide's, and the false-alarm rate of saying so, or of saying that it does not."""
+    slide = claim.stated, len(claim.cases)
+    if hits * slide[1] < slide[0] * wanted:
+        return NOT_REPRODUCED, float(fisher(slide, (hits, wanted)))
+    # Of an optimiser that hits as often as the largest count of which Fisher's test says that it is not the slide's.
+    rejected = np.flatnonzero(fisher(slide, (np.arange(wanted + 1), wanted)) <= LEVEL)
+    rate = rejected[-1] / wanted if rejected.size else 1.0
+    return REPRODUCED, float(binom.sf(math.ceil(slide[0] * wanted / slide[1]) - 1, wanted, rate))
+
+
+def _seeds_needed(claim: Claim, rate: float) -> str:
+    """How many seeds would tell a rate from the slide's, at the rate observed."""
+    cases = len(claim.cases)
+    chances = [_against_slide(claim, round(rate * cases * seeds), cases * seeds)[1] for seeds in range(1, SEEDS + 1)]
+    enough = next((seeds for seeds, chance in enumerate(chances, start=1) if chance <= LEVEL), None)
+    if enough:
+        return f"{enough} seeds in place of {claim.seeds}, at this rate"
+    return (
+        f"more cases behind the slide's number: even {SEEDS} seeds at this rate would leave Fisher's test at "
+        f"p = {chances[-1]:.2g}, as {cases} are few"
+    )
+
+
+def _fewer(claim: Claim, evidence: Evidence) -> _Judged:
     counts = _kind_counts(evidence)
     first, second = (counts.get(name, Counter()) for name in (claim.of[0], claim.to))
-    table = [[sum(group[kind] for kind in claim.kinds) for group in (first, second)]]
-    table.append([group.total() - hits for group, hits in zip((first, second), table[0], strict=True)])
     told = f"{_tell(claim.of[0], first)}; {_tell(claim.to, second)}"
-    for verdict, chance in ((REPRODUCED, _fisher(table, "greater")), (NOT_REPRODUCED, _fisher(table, "less"))):
+    if not (first and second) or len(evidence.items) < evidence.wanted:
+        return _Judged(UNDECIDED, told)
+    one, other = ((sum(group[kind] for kind in claim.kinds), group.total()) for group in (first, second))
+    for verdict, chance in ((REPRODUCED, float(fisher(one, other))), (NOT_REPRODUCED, float(fisher(other, one)))):
         if chance <= LEVEL:
-            return verdict, told + f"; Fisher's exact test: p = {chance:.2g}", chance, ""
-    return UNDECIDED, told, None, "further seeds: the difference is no larger than chance allows"
+            return _Judged(verdict, f"{told}; Fisher's exact test: p = {chance:.2g}", chance)
+    kinds = " or ".join(claim.kinds)
+    runs = runs_for_fisher(one[0] / one[1], other[0] / other[1])
+    if math.isinf(runs):
+        share = f"as many runs are {kinds}" if one[0] or other[0] else f"no run is {kinds}"
+        needs = f"other cases: in these {share} with either optimiser, and at such rates no number of seeds would do"
+    else:
+        seeds = math.ceil(runs / len(claim.cases))
+        needs = f"{runs:,.0f} runs of each, at these rates: {seeds} seeds in place of {claim.seeds}"
+    return _Judged(UNDECIDED, told, needs=needs)
 
 
-def _kinds(claim: Claim, evidence: Evidence) -> tuple[str, str, float | None, str]:
+def _kinds(claim: Claim, evidence: Evidence) -> _Judged:
     counts = sum(_kind_counts(evidence).values(), Counter())
     told = _tell(claim.of[0], counts)
     absent = [kind for kind in claim.kinds if not counts[kind]]
-    chance = (1.0 - RARE) ** counts.total()
-    if not absent:
-        return REPRODUCED, told, LEVEL, ""
-    if chance <= LEVEL:
-        return NOT_REPRODUCED, f"{told}; none {' or '.join(absent)}", chance, ""
-    return UNDECIDED, told, None, f"further runs: a kind of one in five would be absent with probability {chance:.2g}"
+    if not absent:  # what occurred occurs
+        return _Judged(REPRODUCED, told, 0.0)
+    if len(evidence.items) < evidence.wanted:
+        return _Judged(UNDECIDED, told)
+    enough = runs_without_exception(LEVEL / len(claim.kinds))
+    alarm = len(claim.kinds) * unseen(counts.total())
+    needs = f"{enough} runs without one that is {' or '.join(absent)} in place of {counts.total()}, or one that is"
+    return _Judged(NOT_REPRODUCED, f"{told}; none {' or '.join(absent)}", alarm, needs)
 
 
 TESTS = {"ratio": _median, "level": _median, "every": _every, "count": _count, "fewer": _fewer, "kinds": _kinds}
 
 
 def decide(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on a claim from its evidence."""
-    verdict, told, alarm, needs = TESTS[claim.test](claim, evidence)
-    undecided = verdict == UNDECIDED
+    """The verdict on a claim from its evidence; undecided where its false-alarm rate would be above 5 %."""
+    judged = TESTS[claim.test](claim, evidence)
+    undecided = judged.alarm is None or judged.alarm > LEVEL
     return Verdict(
         claim=claim.id,
-        verdict=verdict,
-        told=told,
-        false_alarm=None if undecided else alarm,
-        needs=_needs(evidence, needs) if undecided else "",
+        verdict=UNDECIDED if undecided else judged.verdict,
+        told=judged.told + _silence(claim, len(evidence.silent)),
+        false_alarm=None if undecided else judged.alarm,
+        needs=_needs(evidence, judged.needs) if undecided else "",
         found=len(evidence.items),
         wanted=evidence.wanted,
         runs=evidence.runs,
     )
+
+
+def _silence(claim: Claim, count: int) -> str:
+    if not count:
+        return ""
+    what = ("pair of misses", "pairs of misses") if claim.to else ("run that diverged", "runs that diverged")
+    return f"; {count} {what[count > 1]} {'decide' if count > 1 else 'decides'} nothing"
 
 
 def judge(claim: Claim, source: RunSource) -> Verdict:

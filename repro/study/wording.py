@@ -25,9 +25,10 @@ from repro.study.convergence import (
     summary,
 )
 from repro.study.selection import exact_of, names_of, of_optimizer
+from repro.study.statistics import bootstrap_interval
 from repro.study.store import Run, RunSource
 from repro.study.style import LOOKS
-from repro.study.verdicts import Verdict, bootstrap_interval, judge
+from repro.study.verdicts import Verdict, judge
 
 LARGEST = 10.0
 """Larger relative errors are not drawn, only marked: what matters is below 1."""
@@ -77,11 +78,10 @@ def print_verdicts(figure: str, source: RunSource) -> list[Verdict]:
     verdicts = []
     for claim in claims_of(figure):
         verdict = judge(claim, source)
-        if verdict.false_alarm is None:
-            rest = f"needed: {verdict.needs}"
-        else:
-            rest = f"probability of this verdict if the truth lay on the bound: {verdict.false_alarm:.2g}"
-        print(f"{verdict.verdict.upper()}: {claim.statement}\n  {verdict.told}\n  {rest}")
+        rest = (
+            f"needs {verdict.needs}" if verdict.false_alarm is None else f"false-alarm rate {verdict.false_alarm:.2g}"
+        )
+        print(f"{verdict.verdict.upper()}: {claim.statement}\n  source: {claim.source}\n  {verdict.told}\n  {rest}")
         verdicts.append(verdict)
     return verdicts
 
