@@ -23,9 +23,9 @@ from repro.references import known_energy, reference
 from repro.references.configuration_interaction import ci_energy, pair_interaction
 from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.quadrature import gauss_hermite
-from repro.references.stored import command_of, read_references
+from repro.references.stored import STORED, command_of, read_references
 from repro.references.two_body import two_body_energy
-from repro.study.cases import BETWEEN, PARTICLES, STRENGTHS
+from repro.study.cases import CASES, HELD_OUT
 from repro.study.reference_table import fill_table
 
 METHODS = ("exact", "ci", "hf")
@@ -183,6 +183,9 @@ def test_known_energy():
     assert known_energy(SystemConfig(1, 3.0)) == 0.5
     assert known_energy(SystemConfig(3, 1.0)) is None
     assert known_energy(SystemConfig(2, -20.0, 0.001)) is None
+    assert known_energy(SystemConfig(3, -10.0, 0.4)) is None
+    stored_for = {width: known_energy(SystemConfig(3, -10.0, width)) for width in (0.3, 0.5, 1.0)}
+    assert stored_for == pytest.approx({0.3: 2.53791373, 0.5: 0.71479673, 1.0: -0.42237981}, abs=1e-8)
 
 
 @pytest.mark.parametrize("v0", [-5.0, 5.0])
@@ -201,23 +204,21 @@ def test_dmrg_without_its_library_says_what_to_do(monkeypatch):
         reference("dmrg", SystemConfig(3, 1.0))
 
 
-STRENGTHS_STORED = sorted((*STRENGTHS, *BETWEEN))
-
-
 def stored(method):
-    return {
-        (row.reference.particles, row.reference.v0): row for row in read_references() if row.reference.method == method
-    }
+    rows = [row for row in read_references() if row.reference.method == method]
+    table = {row.reference.system: row for row in rows}
+    assert len(table) == len(rows)
+    return table
 
 
 @pytest.mark.parametrize("method", ["exact", "ci", "hf"])
 def test_the_stored_references_are_complete(method):
     table = stored(method)
-    assert set(table) == set(itertools.product(PARTICLES, STRENGTHS_STORED))
-    for (particles, _), row in table.items():
+    assert set(table) == {*CASES, *HELD_OUT}
+    for system, row in table.items():
         found = row.reference
-        assert found.error <= {"exact": 1e-6 if particles <= 4 else 1e-5, "ci": 1e-8, "hf": 1e-8}[method], row
-        assert row.command == command_of(method, SystemConfig(particles, found.v0), found.modes)
+        assert found.error <= {"exact": 1e-6 if system.particles <= 4 else 1e-5, "ci": 1e-8, "hf": 1e-8}[method], row
+        assert row.command == command_of(method, system, found.modes)
 
 
 def test_the_stored_references_are_ordered_as_they_must_be():
@@ -233,8 +234,9 @@ def test_the_stored_references_are_ordered_as_they_must_be():
     for case in both:
         apart = abs(check[case].reference.energy - exact[case].reference.energy)
         assert apart <= check[case].reference.error + exact[case].reference.error, case
+    assert {system for system in HELD_OUT if system.sigma0 != SystemConfig.sigma0} <= both
     for (particles, v0), published in {(2, -20.0): -2.4718, (4, -20.0): -13.6694, (5, -20.0): -20.3500}.items():
-        assert abs(exact[particles, v0].reference.energy - published) < 6e-5
+        assert abs(exact[SystemConfig(particles, v0)].reference.energy - published) < 6e-5
 
 
 def test_a_random_stored_reference_comes_out_again():
@@ -248,21 +250,37 @@ def test_a_random_stored_reference_comes_out_again():
 
 def test_the_table_grows_case_by_case_and_is_not_computed_twice(tmp_path):
     path, notes = tmp_path / "table" / "energies.csv", []
-    fill_table(path, ["exact", "hf"], [2], [-5.0, 5.0], notes.append)
+    cases = [SystemConfig(2, -5.0), SystemConfig(2, -5.0, 1.0)]
+    fill_table(path, ["exact", "hf"], cases, notes.append)
     first = path.read_text()
     assert len(read_references(path)) == 4
     assert any("left" in note for note in notes)
     notes.clear()
-    rows = fill_table(path, ["exact", "hf"], [2], [-5.0, 5.0, 1.0], notes.append)
+    rows = fill_table(path, ["exact", "hf"], [SystemConfig(2, -5.0, 0.3), *cases], notes.append)
     assert len(rows) == 6
-    assert sum(" E = " in note for note in notes) == 2
+    assert sum("A = 2, V0 = -5, sigma0 = 0.3: E = " in note for note in notes) == 2
     assert set(first.splitlines()) < set(path.read_text().splitlines())
     path.write_text(path.read_text().replace("exact,2", "exact,two", 1))
     with pytest.raises(InputError, match="not a stored reference"):
-        fill_table(path, ["exact"], [2], [2.0], notes.append)
+        fill_table(path, ["exact"], cases, notes.append)
     with pytest.raises(InputError, match="unknown"):
-        fill_table(tmp_path / "other.csv", ["fci"], [2], [2.0], notes.append)
+        fill_table(tmp_path / "other.csv", ["fci"], cases, notes.append)
     assert not (tmp_path / "other.csv").exists()
+
+
+def test_the_stored_table_is_whole_by_its_own_command_and_other_ranges_can_be_added(tmp_path):
+    path = tmp_path / "energies.csv"
+    path.write_bytes(STORED.read_bytes())
+    done = repro("references", "--out", str(path))
+    assert f"{3 * 47} of {3 * 47} cases are there" in done.stderr
+    assert path.read_bytes() == STORED.read_bytes()
+    case = ("--method", "hf", "--particles", "2", "--v0", "-5", "--sigma0", "0.3", "--sigma0", "0.5")
+    done = repro("references", *case, "--out", str(path))
+    assert "1 of 2 cases are there" in done.stderr
+    added = set(path.read_text().splitlines()) - set(STORED.read_text().splitlines())
+    assert [line.split(",")[-1] for line in added] == [
+        "repro reference --method hf --particles 2 --v0 -5 --sigma0 0.3"
+    ]
 
 
 @pytest.mark.parametrize(

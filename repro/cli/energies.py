@@ -45,6 +45,7 @@ def references(
     method: Annotated[list[str] | None, typer.Option("--method", help="Repeatable; exact, ci and hf.")] = None,
     particles: Annotated[list[int] | None, typer.Option("--particles", help="Repeatable; 2 to 6.")] = None,
     v0: Annotated[list[float] | None, typer.Option("--v0", help="Repeatable; -20, -15, ... 20.")] = None,
+    sigma0: Annotated[list[float] | None, typer.Option("--sigma0", help="Repeatable; 0.5.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The table as CSV; what it has is not computed again.")] = Path(
         "output/references.csv"
     ),
@@ -52,11 +53,19 @@ def references(
     """Compute a table of reference energies, each with the command that makes it again.
 
     Every case is stored as soon as it is known; interrupted, the same command goes on. The table that comes with the
-    project is paper_runs/references/energies.csv.
+    project is paper_runs/references/energies.csv; with neither particles nor strengths nor ranges given, it is its cases
+    that are computed: those of the study and those held out. Otherwise it is every combination of what is given.
 
     Example: repro references --method exact --particles 3 --v0 20 --out table.csv
     """
-    from repro.study.cases import BETWEEN, PARTICLES, STRENGTHS
+    from itertools import product
+
+    from repro.config import SystemConfig
+    from repro.study.cases import BETWEEN, CASES, HELD_OUT, PARTICLES, STRENGTHS
     from repro.study.reference_table import fill_table
 
-    fill_table(out, method or ["exact", "ci", "hf"], particles or PARTICLES, v0 or (*STRENGTHS, *BETWEEN), to_stderr)
+    systems = [*CASES, *HELD_OUT]
+    if particles or v0 or sigma0:
+        ranges = product(particles or PARTICLES, v0 or (*STRENGTHS, *BETWEEN), sigma0 or [SystemConfig.sigma0])
+        systems = [SystemConfig(*values) for values in ranges]
+    fill_table(out, method or ["exact", "ci", "hf"], systems, to_stderr)

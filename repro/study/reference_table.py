@@ -11,6 +11,7 @@ from repro.config import SystemConfig
 from repro.errors import InputError
 from repro.references.catalogue import METHODS, STUDY_MODES, reference
 from repro.references.stored import Row, command_of, encode, read_references
+from repro.study.evidence import case_label
 from repro.training.environment import git_revision
 from repro.training.files import write_atomic
 
@@ -18,8 +19,7 @@ from repro.training.files import write_atomic
 def fill_table(
     path: Path,
     methods: Sequence[str],
-    particles: Sequence[int],
-    strengths: Sequence[float],
+    systems: Sequence[SystemConfig],
     note: Callable[[str], None],
 ) -> list[Row]:
     """Computes what is missing in the table and stores each case as soon as it is known.
@@ -27,8 +27,7 @@ def fill_table(
     Args:
         path: of the table, made where it does not exist.
         methods: of :data:`repro.references.METHODS`.
-        particles: numbers of particles.
-        strengths: interaction strengths.
+        systems: the cases, in the order in which they are computed.
         note: told a line for every case, and for every step of a long one.
 
     Returns:
@@ -39,10 +38,7 @@ def fill_table(
     """
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"method = {unknown[0]!r}: unknown; choose among {', '.join(METHODS)}")
-    cases = [
-        (method, SystemConfig(count, v0))
-        for method, count, v0 in product(methods, sorted(particles), sorted(strengths))
-    ]
+    cases = list(product(methods, systems))
     rows = read_references(path)
     there = {(row.reference.method, row.reference.system) for row in rows}
     missing = [case for case in cases if case not in there]
@@ -58,7 +54,7 @@ def fill_table(
         write_atomic(path, encode(rows).encode())
         left = (time.monotonic() - begin) / number * (len(missing) - number)
         note(
-            f"{number}/{len(missing)} {method}, A = {system.particles}, V0 = {system.v0:g}: E = {found.energy:.9f} +- "
-            f"{found.error:.1g}, {seconds:.1f} s; about {left / 60:.0f} min left"
+            f"{number}/{len(missing)} {method}, {case_label(system)}: E = {found.energy:.9f} +- {found.error:.1g}, "
+            f"{seconds:.1f} s; about {left / 60:.0f} min left"
         )
     return rows
