@@ -278,9 +278,7 @@ def test_the_stored_table_is_whole_by_its_own_command_and_other_ranges_can_be_ad
     done = repro("references", *case, "--out", str(path))
     assert "1 of 2 cases are there" in done.stderr
     added = set(path.read_text().splitlines()) - set(STORED.read_text().splitlines())
-    assert [line.split(",")[-1] for line in added] == [
-        "repro reference --method hf --particles 2 --v0 -5 --sigma0 0.3"
-    ]
+    assert [line.split(",")[-1] for line in added] == ["repro reference --method hf --particles 2 --v0 -5 --sigma0 0.3"]
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ def references(
 ) -> None:
     """Compute a table of reference energies, each with the command that makes it again.
 
-    Every case is stored as soon as it is known; interrupted, the same command goes on. The table that comes with the
-    project is paper_runs/references/energies.csv; with neither particles nor strengths nor ranges given, it is its cases
-    that are computed: those of the study and those held out. Otherwise it is every combination of what is given.
+    Every case is stored as soon as it is known; interrupted, the same command goes on. Left to itself it computes the
+    cases of the table that comes with the project, paper_runs/references/energies.csv: the study's and the held-out
+    ones. Where particles, strengths or ranges are given, it computes all their combinations.
 
     Example: repro references --method exact --particles 3 --v0 20 --out table.csv
     """
