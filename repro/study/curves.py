@@ -94,7 +94,7 @@ def drawn(runs: Sequence[Run], blocks: bool = True, times: Sequence[str] = tuple
         blocks: whether to include the former.
         times: in bins of what to include the latter.
     """
-    tables = [pd.DataFrame(columns=["particles", "v0", "optimizer", "walkers", "seed", "curve", "epoch"])]
+    tables = [pd.DataFrame(columns=["particles", "v0", "sigma0", "optimizer", "walkers", "seed", "curve", "epoch"])]
     for run in runs:
         parts = [block_median(run.curve, "energy").assign(curve="energy, blocks")] if blocks else []
         parts += [error_bins(run, time).assign(curve=f"relative error, {time} bins") for time in times]
@@ -104,6 +104,7 @@ def drawn(runs: Sequence[Run], blocks: bool = True, times: Sequence[str] = tuple
                 part.assign(
                     particles=config.system.particles,
                     v0=config.system.v0,
+                    sigma0=config.system.sigma0,
                     optimizer=config.optimizer.name,
                     walkers=config.sampling.walkers,
                     seed=config.seed,

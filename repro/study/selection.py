@@ -53,6 +53,14 @@ def whole_grids(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if (run.config.optimizer.name, run.config.seed) not in cut]
 
 
+def common_runs(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
+    """The runs of those cases and seeds that each of the optimisers has, so that all are counted in the same ones."""
+    there: dict[tuple[SystemConfig, int], set[str]] = {}
+    for run in runs:
+        there.setdefault((run.config.system, run.config.seed), set()).add(run.config.optimizer.name)
+    return [run for run in runs if there[run.config.system, run.config.seed] >= set(names)]
+
+
 def large_configs(configs: Sequence[RunConfig]) -> list[RunConfig]:
     """The runs of seed 0 among these, at the study's own size."""
     return [study_run(config.optimizer.name, config.system, 0, "paper") for config in configs if config.seed == 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from repro.study.convergence import (
     LEVELS,
     converged,
     epochs_column,
+    epochs_to,
     final_error,
     kind,
     seconds_column,
+    seconds_to,
     stopped_at,
     summary,
 )
@@ -46,7 +49,7 @@ def how_they_ended(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         exact, system = exact_of(run), run.config.system
         row = summary([run], exact).assign(kind=kind(run, exact), at_0_1_percent=converged(run, exact, LEVELS[1]))
-        for place, (column, value) in enumerate((("particles", system.particles), ("v0", system.v0)), start=1):
+        for place, (column, value) in enumerate(asdict(system).items(), start=1):
             row.insert(place, column, value)
         rows.append(row)
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"optimizer": [], "kind": []})
@@ -143,3 +146,22 @@ def case_title(system: SystemConfig) -> str:
 def speeds_told(groups: Sequence[Sequence[Run]], measure: Callable[[Run, float], float]) -> str:
     """When the runs of each optimiser came within 1 %: medians with intervals."""
     return "\n".join(f"{LOOKS[runs[0].config.optimizer.name].label} {median_told(runs, measure)}" for runs in groups)
+
+
+def standings(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row for each optimiser: how many of its runs came within each level, when in the median, and how they ended.
+
+    Misses count as infinitely many epochs and seconds; seconds are not numbers without a benchmark.
+    """
+    rows = []
+    for name in names_of([run.config for run in runs]):
+        mine = [(run, exact_of(run)) for run in of_optimizer(runs, name)]
+        row: dict[str, Any] = {"optimizer": name, "runs": len(mine)}
+        for level in LEVELS:
+            epochs, seconds = ([measure(*each, level) for each in mine] for measure in (epochs_to, seconds_to))
+            row[f"within_{100 * level:g}_percent"] = int(np.isfinite(epochs).sum())
+            row |= {epochs_column(level): float(np.median(epochs)), seconds_column(level): float(np.median(seconds))}
+        row["converged"] = sum(kind(*each) == "converged" for each in mine)
+        row["final_error"] = float(np.median([final_error(*each) for each in mine]))
+        rows.append(row)
+    return pd.DataFrame(rows)
