@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from repro.study.convergence import SMOOTHING, epochs_to
 from repro.study.selection import exact_of
@@ -53,6 +54,7 @@ def data_profile(
         )
         axis.plot([end], [last], look.marker, color=look.color, markersize=4, clip_on=False)
     axis.set_xscale("log")
+    axis.xaxis.set_minor_formatter(NullFormatter())  # they would overlap in a narrow panel
     axis.set_ylim(0.0, 1.02)
     axis.set_xlabel(time)
     axis.set_ylabel("share of the runs")

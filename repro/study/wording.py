@@ -119,15 +119,24 @@ def seconds_told(row: Mapping[str, Any]) -> str:
     return " / ".join("never" if math.isinf(value) else f"{value:,.0f} s" for value in values)
 
 
-def error_told(error: float) -> str:
-    """A relative error in per cent, infinite for a run that diverged."""
+def error_told(error: float, uncertainty: float = math.inf) -> str:
+    """A relative error in per cent, infinite for a run that diverged.
+
+    Args:
+        error: of an energy.
+        uncertainty: standard error of the energy over the exact one, of either sign; told beside an error that is.
+    """
     if math.isinf(error):
         return "diverged"
     if error <= SMALLEST:
         return f"< {100.0 * SMALLEST:g} %"
     if error > LARGEST:
         return f"> {100.0 * LARGEST:g} %"
-    return f"{100.0 * error:.0f} %" if error >= 0.1 else f"{100.0 * error:.2g} %"
+    told = f"{100.0 * error:.0f}" if error >= 0.1 else f"{100.0 * error:.2g}"
+    if math.isinf(uncertainty):
+        return f"{told} %"
+    spread = 100.0 * abs(uncertainty)
+    return f"{told} ± {spread:.0f} %" if spread >= 1.0 else f"{told} ± {spread:.1g} %"
 
 
 def final_told(run: Run) -> str:
