@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from conftest import ROOT
 from jax.flatten_util import ravel_pytree
@@ -23,7 +24,9 @@ from repro.errors import InputError
 from repro.optimizers import build_optimizer
 from repro.physics.hamiltonian import System
 from repro.physics.local_energy import clip_local_energies
+from repro.study.evidence import exact_energy
 from repro.study.profiles import configure
+from repro.study.published import BLOCK, BLOCKS, CASE, distances, in_blocks, published_blocks
 from repro.training.checkpoint import load_checkpoint
 from repro.training.epoch import energy_gradient, walker_energies
 from repro.training.imported import ImportedNetwork, load_imported, read_published, save_imported
@@ -201,3 +204,17 @@ def test_an_altered_network_is_refused(network, tmp_path):
     np.savez(tmp_path / "kept" / "pretrained.npz", **arrays)
     with pytest.raises(InputError, match="was altered"):
         load_imported(tmp_path / "kept")
+
+
+def test_distances_from_the_published_curve_tell_starts_apart():
+    """The curve itself is at no distance; shifted by a block, or as noisy and ten times as high above, it is beyond."""
+    blocks = published_blocks()
+    assert len(blocks) == BLOCKS
+    width = blocks["half_band"].to_numpy()[:, None]
+    steps = np.linspace(-1.0, 1.0, BLOCK) / 0.68  # half the central 68 % of these is one
+    curve = (blocks["median"].to_numpy()[:, None] + width * steps).ravel()
+    exact = exact_energy(CASE)
+    assert distances(pd.DataFrame({"energy": curve})).max() < 1e-6
+    assert distances(pd.DataFrame({"energy": np.roll(curve, BLOCK)})).max() > 1.0
+    assert distances(pd.DataFrame({"energy": exact + 10.0 * (curve - exact)})).max() > 1.0
+    assert in_blocks(pd.DataFrame({"energy": curve[:-1]}))["last_epoch"].iloc[-1] == BLOCK * (BLOCKS - 1)

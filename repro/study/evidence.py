@@ -15,7 +15,7 @@ import pandas as pd
 from repro.config import ALL_OPTIMIZERS, AUTO, BEYOND, PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.references import known_energy, stored_reference
-from repro.study import convergence
+from repro.study import convergence, published
 from repro.study.ablation import ablation_configs, ablation_table, losses
 from repro.study.benchmarks.growth import WHOLE
 from repro.study.benchmarks.tasks import PEER_PARTICLES, PEERS, SMALL_STATES, STUDIED_SWEEPS, WALKED
@@ -46,6 +46,7 @@ MADE_BY = {
     WALKS: WALKING,
     KRONECKER: FACTORING,
     REFERENCES: "repro references",
+    published.CURVE: "the authors' stored curve, in blocks",
 }
 """The stored tables that figures are made of, each with the command that makes it."""
 GROWN_PARTICLES = (4, 6, 10, 16, 20)
@@ -394,6 +395,34 @@ def judged_states() -> list[RunConfig]:
     return list({config.content_hash: config for config in configs}.values())
 
 
+def published_distances(runs: Sequence[Run]) -> list[Item]:
+    """Distances of the blocks of DGD from the authors' network to those of their curve, see ``published.distances``."""
+    return [
+        Item(f"epochs {row.first_epoch} to {row.last_epoch}", float(distance), "", (run.path.name,))
+        for run in runs
+        for row, distance in zip(
+            published.published_blocks().itertuples(), published.distances(run.curve), strict=False
+        )
+    ]
+
+
+def start_ratios(runs: Sequence[Run]) -> list[Item]:
+    """Epochs to 1 % from a network of our own over those from the authors' network, seed by seed."""
+    there = {run.config.content_hash: run for run in runs}
+    items = []
+    for seed in published.SEEDS:
+        pair = [
+            there.get(make(seed).content_hash) for make in (published.from_our_network, published.from_their_network)
+        ]
+        if None in pair:
+            continue
+        ours, theirs = (run for run in pair if run is not None)
+        exact = exact_energy(published.CASE)
+        value = ratio(convergence.epochs_to(ours, exact), convergence.epochs_to(theirs, exact))
+        items.append(Item(f"seed {seed}", value, "", (ours.path.name, theirs.path.name)))
+    return items
+
+
 class Computed(NamedTuple):
     """Numbers that do not come from curves as they are.
 
@@ -418,6 +447,10 @@ COMPUTED = {
     "excess_left": Computed(_of_each(excess_left), None, lambda: large_runs(STUDIED)),
     "large_error": Computed(_of_each(convergence.final_error), None, lambda: large_runs([OWN])),
     VARIATIONAL: Computed(_of_each(convergence.sigma_below), None, judged_states),
+    "published_distance": Computed(
+        published_distances, published.BLOCKS, lambda: [published.from_their_network(published.SEEDS[0])]
+    ),
+    "start_ratio": Computed(start_ratios, len(published.SEEDS), published.starts),
     "ci_excess": Computed(ci_excesses, len(CASES)),
     "kronecker_distance": Computed(kronecker_quality("distance"), SMALL_STATES),
     "kronecker_gain": Computed(kronecker_quality("gain"), SMALL_STATES),

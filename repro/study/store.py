@@ -116,12 +116,20 @@ class RunSource:
     quiet: bool = False
 
     def available(self, configs: Sequence[RunConfig]) -> list[Run]:
-        """Those of the runs that are there; nothing is trained, unless a fresh source is to make stored ones anew."""
+        """Those of the runs that are there; nothing is trained, unless a fresh source is to make stored ones anew.
+
+        A run that begins with an imported network, which is not part of the project, cannot be made anew and is left
+        out of a fresh source.
+        """
         if not configs:  # looking for runs reads every configuration
             return []
         stored = finished_runs(self.stored)
         if self.fresh:
-            return [self.get(config) for config in configs if config.content_hash in stored]
+            anew = [config for config in configs if config.content_hash in stored]
+            for config in anew:
+                if config.pretraining.network and not self.quiet:
+                    print(f"left out {config.run_name}: begins with network {config.pretraining.network}", flush=True)
+            return [self.get(config) for config in anew if not config.pretraining.network]
         found = finished_runs(self.trained) | stored
         return [
             self._known(config) or self._give(load_run(found[key]))

@@ -111,7 +111,8 @@ def affordable(run: Run, platform: str) -> bool:
     What a run took is known of the device that made it; a GPU takes no longer than a processor, but not the other way.
     """
     made_by = run.result["device"]["platform"]
-    return run.complete and made_by in ("cpu", platform) and cost(run) <= AFFORDABLE_SECONDS
+    at_hand = not run.config.pretraining.network  # an imported network is not part of the project
+    return run.complete and at_hand and made_by in ("cpu", platform) and cost(run) <= AFFORDABLE_SECONDS
 
 
 def draw(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
