@@ -18,7 +18,7 @@ from repro.errors import InputError, ReproError
 from repro.sampling.metropolis import LENGTH_BOUNDS, STRIDE, initial_chain, walk
 from repro.study.benchmarks import epoch as whole_epoch
 from repro.study.benchmarks import peers, sweeps
-from repro.study.benchmarks.growth import WHOLE, growth
+from repro.study.benchmarks.growth import WHOLE, apportioned, growth
 from repro.study.benchmarks.isolated import measure_each, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.parts import Size, bench_parts, measure
@@ -73,6 +73,17 @@ def test_operations_of_a_walk_are_those_of_its_densities():
     # Per particle: each layer sees its own features and the mean of all, once a walker; then three orbitals.
     assert one == 2.0 * 16 * (3 * (1 * 8 + 8 * 8 + 8 * 3) + 1 * 8 + 8 * 8)
     assert matrix_operations(lambda c: walk(target, c, jax.random.key(2), 10), chain) == 11.0 * one
+
+
+def test_parts_that_add_up_to_more_than_their_epoch_are_shortened_in_proportion():
+    seconds = {("adam", WHOLE): 4.0, ("adam", "sampling"): 1.0, ("adam", "gradient"): 2.0}
+    seconds |= {("dgd", WHOLE): 3.0, ("dgd", "sampling"): 1.0, ("dgd", "gradient"): 2.0, ("dgd", "direction"): 1.0}
+    rows = pd.DataFrame([{"optimizer": o, "part": p, "seconds": s} for (o, p), s in seconds.items()])
+    parts, excess = apportioned(rows)
+    assert list(parts.index) == ["sampling", "gradient", "direction"]
+    assert parts["adam"].to_list() == [1.0, 2.0, 0.0]
+    assert parts["dgd"].to_list() == [0.75, 1.5, 0.75]
+    assert excess.to_dict() == {"adam": 0.75, "dgd": pytest.approx(4 / 3)}
 
 
 def test_growth_finds_the_exponents_of_a_law():

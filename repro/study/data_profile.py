@@ -17,11 +17,20 @@ from repro.study.store import Run
 from repro.study.style import LOOKS
 from repro.study.timing import seconds_per_epoch
 
+MARKERS = 5
+"""About so many on a curve, so that it is told apart without its colour."""
+
+
+def _marked(points: int, shift: float) -> list[int]:
+    """Which points of a curve have a marker: some at even distances, not those of the other curves, and the last."""
+    distance = max(1, points // MARKERS)
+    return sorted({*range(1 + int(shift * distance), points, distance), points - 1})
+
 
 def data_profile(
     axis: Any, groups: Sequence[Sequence[Run]], time: str, level: float, heavy: Sequence[str] = ("proximal-dgd",)
 ) -> None:
-    """Steps that rise when another run has reached the level; a marker stands where the runs end.
+    """Steps that rise when another run has reached the level, with markers on them and one where the runs end.
 
     Args:
         axis: where to draw.
@@ -31,7 +40,7 @@ def data_profile(
         level: relative error, reached as :func:`repro.study.convergence.epochs_to` tells.
         heavy: optimisers with a thicker line.
     """
-    for runs in groups:
+    for place, runs in enumerate(groups):
         look = LOOKS[name := runs[0].config.optimizer.name]
         each = [1.0 if time == "epoch" else seconds_per_epoch(run.config) for run in runs]
         timed = [(run, seconds) for run, seconds in zip(runs, each, strict=True) if seconds is not None]
@@ -49,10 +58,13 @@ def data_profile(
             where="post",
             color=look.color,
             linestyle=look.linestyle,
+            marker=look.marker,
+            markevery=_marked(len(reached) + 2, place / len(groups)),
+            markersize=6 if look.marker == "*" else 4,
+            clip_on=False,
             label=look.label,
             linewidth=2.2 if name in heavy else 1.4,
         )
-        axis.plot([end], [last], look.marker, color=look.color, markersize=4, clip_on=False)
     axis.set_xscale("log")
     axis.xaxis.set_minor_formatter(NullFormatter())  # they would overlap in a narrow panel
     axis.set_ylim(0.0, 1.02)

@@ -45,6 +45,27 @@ def growth(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["optimizer", "part", "with", "of", "exponent", "error"])
 
 
+def apportioned(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """The parts of whole epochs, such that no stack of parts is higher than its epoch.
+
+    Each part is a program of its own, timed at one state; the compiler sees an epoch as one program, and shares work
+    between its parts. So the parts may add up to more than the epoch: they are then shortened in proportion. Parts that
+    add up to less are left as they are; the rest belongs to none of them.
+
+    Args:
+        rows: of :func:`bench_parts`, of one size.
+
+    Returns:
+        Seconds, a row for each part and a column for each optimiser, zero for a part that it does not have; and the sum
+        of the parts as they were timed, over the whole epoch.
+    """
+    seconds = rows.pivot(index="part", columns="optimizer", values="seconds").fillna(0.0)
+    whole = seconds.loc[WHOLE]
+    parts = seconds.drop(index=WHOLE).reindex([part for part in PARTS if part in seconds.index])
+    excess = parts.sum() / whole
+    return parts / excess.clip(lower=1.0), excess
+
+
 def _slope(x: Iterable[float], y: Iterable[float]) -> tuple[float, float]:
     from scipy.stats import linregress
 
