@@ -128,7 +128,8 @@ def test_stored_runs_make_f11(tmp_path):
     is_in_docs("F11", tmp_path)
     table = pd.read_csv(tmp_path / "F11.csv")
     points = table[table["kind"] == "run"].set_index(["particles", "v0"])
-    assert len(points) == len(re.findall(r"^read paper_runs/", done.stdout, re.MULTILINE))
+    # Of the other seeds only the claim speaks.
+    assert len(points) == len(re.findall(r"^read paper_runs/.*-seed0-", done.stdout, re.MULTILINE))
     laptop = points[points["profile"] == "laptop"]
     assert 0 < len(laptop) < len(points)
     assert laptop.loc[[(2, -10.0), (2, 0.0), (2, 10.0)], "within"].astype(bool).all()
@@ -339,7 +340,7 @@ def test_the_comparisons_are_made_of_stored_runs(tmp_path):
     shown = {claim.id for name in names for claim in claims_of(name)}
     found = [verdict for verdict in read_verdicts(ROOT / "paper_runs") if verdict.claim in shown]
     assert len(found) == len(shown)
-    assert done.stdout.splitlines()[-1] == verdict_counts(found)
+    assert verdict_counts(found) in done.stdout.splitlines()
     for name in names:
         assert (tmp_path / f"{name}.png").stat().st_size > 20_000
     assert "converged" in done.stdout
