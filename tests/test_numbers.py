@@ -430,8 +430,8 @@ RESULTS = [
      "states",
      lambda: (walks("10")["correlation"].max(), word(fastest_walks()["10"]), word(len(WALKED)))),
     # Beside other packages
-    ("a Laplacian at 4096 walkers, folx takes {:.1f} to {:.1f} times as long as ours. A step of natural gradient descent "
-     "takes NetKet {:.0f} to {:.0f} times as long, but the steps are different work",
+    ("a Laplacian at 4096 walkers, folx takes {:.1f} to {:.1f} times as long as ours. A step of natural gradient "
+     "descent takes NetKet {:.0f} to {:.0f} times as long, but the steps are different work",
      lambda: (*spread(peers("folx")), *spread(peers("netket")))),
 ]  # fmt: skip
 
