@@ -60,9 +60,9 @@ def apportioned(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
         of the parts as they were timed, over the whole epoch.
     """
     seconds = rows.pivot(index="part", columns="optimizer", values="seconds").fillna(0.0)
-    whole = seconds.loc[WHOLE]
+    whole = pd.Series(seconds.loc[WHOLE])
     parts = seconds.drop(index=WHOLE).reindex([part for part in PARTS if part in seconds.index])
-    excess = parts.sum() / whole
+    excess = pd.Series(parts.sum() / whole)
     return parts / excess.clip(lower=1.0), excess
 
 
