@@ -303,7 +303,9 @@ def make_figures(
     if fresh or assignments:
         jobs = 1
     elif jobs is None:
-        jobs = min(len(os.sched_getaffinity(0)), MOST_JOBS)
+        from repro.training.environment import thread_count
+
+        jobs = min(thread_count(), MOST_JOBS)
     places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
     with tempfile.TemporaryDirectory() as folder:
         tasks = [

@@ -27,9 +27,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def processors() -> list[int]:
+    """The processors that this process may use, by number; where the system does not tell, all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def thread_count() -> int:
     """Processors this process may use, which is how many threads XLA's CPU backend takes."""
-    return len(os.sched_getaffinity(0))
+    return len(processors())
 
 
 def processor() -> str:
@@ -85,20 +92,42 @@ def peak_memory_bytes(device: jax.Device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
+GIT_SECONDS = 120.0
+"""How long git may take to answer: on a machine with much to do, seconds are not enough."""
+
+
 def git_revision() -> str:
-    """Revision of the source tree, with "+changes" when it differs; "unknown" outside a repository."""
+    """Revision of the source tree, with "+changes" when it differs; "unknown" outside a repository.
+
+    Raises:
+        InputError: if git does not answer. Whoever records a revision asks for it before the work, not after it.
+    """
     if stated := os.environ.get("REPRO_REVISION"):
         return stated
     root = Path(__file__).resolve().parents[2]
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    def git(*arguments: str) -> list[str]:
+        # Without optional locks: other git commands of the user may be at work.
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
+        )
+        return done.stdout.splitlines()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")) != root:
+        top, head = git("rev-parse", "--show-toplevel", "HEAD")
+        if Path(top) != root:
             return "unknown"
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "repro")
-        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.SubprocessError):
+        return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "--", "repro") else "")
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"git did not tell the revision of {root} within {GIT_SECONDS:g} s; try again when the machine has less to "
+            "do, or state it in REPRO_REVISION"
+        ) from error
+    except (OSError, ValueError, subprocess.SubprocessError):
         return "unknown"
+
+
+def in_no_commit(revision: str) -> bool:
+    """Whether a revision, as recorded, names code that nobody can get back."""
+    return revision == "unknown" or revision.endswith("+changes")
