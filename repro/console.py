@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
 
 from rich.console import Console
@@ -106,8 +107,9 @@ class PlainReporter:
             self.note(f"{self.latest}, {duration(left)} left")
 
     def note(self, message: str) -> None:
-        """Prints a line."""
-        print(message, file=self.stream or sys.stderr, flush=True)
+        """Prints a line, if that can be written; a run does not end because nobody hears of it."""
+        with suppress(OSError):
+            print(message, file=self.stream or sys.stderr, flush=True)
 
     def finish(self) -> None:
         """Prints where the phase ended."""

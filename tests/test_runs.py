@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -17,12 +18,14 @@ from conftest import ROOT, is_one_line, repro
 
 from repro import runtime
 from repro.cli import main
-from repro.errors import DivergedError, InputError
+from repro.errors import DivergedError, InputError, StorageError
 from repro.study.manifest import store_runs
 from repro.study.profiles import configure
 from repro.study.sweep import Job, donor_for
+from repro.training.checkpoint import HEADER, load_checkpoint
 from repro.training.curve import CURVE_COLUMNS, Table
 from repro.training.evaluation import evaluate
+from repro.training.reporting import Silent
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
 
@@ -217,11 +220,138 @@ def test_checkpoint_of_another_run(finished, tmp_path):
         train(tiny(), copy.path, resume=True)
 
 
-def test_curve_shorter_than_its_checkpoint(finished, tmp_path):
-    copy = damaged(finished, tmp_path, lambda p: None)
-    copy.curve.write_text("\n".join(copy.curve.read_text().splitlines()[:5]) + "\n")
-    with pytest.raises(InputError, match="4 rows, but the checkpoint knows 30"):
+def rewritten(path: Path, change) -> None:
+    """Changes the rows of a table, header included."""
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(change(rows)) + "\n")
+
+
+def with_cell(rows, row, column, value):
+    cells = rows[row].split(",")
+    cells[column] = value
+    return [*rows[:row], ",".join(cells), *rows[row + 1 :]]
+
+
+def forget_tables(path: Path) -> None:
+    """Makes a checkpoint one of an earlier version, which knew no checksums of the tables."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    header = json.loads(arrays[HEADER].tobytes())
+    assert set(header.pop("tables")) == {"pretraining", "training"}
+    arrays[HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:5], "4 rows, but the checkpoint knows 30"),
+        (lambda rows: ["epoch,energy", *rows[1:]], "the header is not that of this version"),
+        (lambda rows: with_cell(rows, 7, 1, "0.6x"), "row 7: energy = '0.6x' is not a number"),
+        (lambda rows: with_cell(rows, 7, 1, "0.6,0.1"), "row 7: 18 cells, but there are 17 columns"),
+        (lambda rows: [*rows[:7], *rows[8:], rows[7]], "row 7: is of epoch 8, and epochs count from 1"),
+        (lambda rows: with_cell(rows, 7, 1, "0.6"), "was altered"),
+    ],
+)
+def test_damaged_curves(finished, tmp_path, change, message, earlier):
+    """Neither gone on with nor vouched for; without a checksum in the checkpoint, form is all that can be told."""
+    copy = damaged(finished, tmp_path, forget_tables if earlier else lambda p: None)
+    rewritten(copy.curve, change)
+    before = {entry.name: entry.read_bytes() for entry in copy.path.iterdir()}
+    if earlier and message == "was altered":
+        assert train(tiny(), copy.path, resume=True).result["energy"] == finished.result["energy"]
+        return
+    with pytest.raises(InputError, match=rf"curve\.csv.*{message}.*; get the file back, or start anew"):
         train(tiny(), copy.path, resume=True)
+    assert {e.name: e.read_bytes() for e in copy.path.iterdir() if e.name != ".lock"} == before
+
+
+def test_other_tables_are_confirmed_too(finished, tmp_path):
+    """The pretraining of a run, one that is taken from another run, and the curve of a run that has ended."""
+    copy = damaged(finished, tmp_path, lambda p: None)
+    copy.pretrained.write_bytes(finished.run.pretrained.read_bytes())
+    rewritten(copy.pretraining, lambda rows: with_cell(rows, 3, 1, "0.5"))
+    for options in ({"out": copy.path, "resume": True}, {"out": tmp_path / "new", "pretrained": copy.path}):
+        with pytest.raises(InputError, match=r"pretraining\.csv: was altered"):
+            train(tiny(), **options)
+    copy.result.write_bytes(finished.run.result.read_bytes())
+    rewritten(copy.curve, lambda rows: with_cell(rows, 3, 1, "0.5"))
+    with pytest.raises(InputError, match=r"was altered after the run.*start anew with --overwrite"):
+        train(tiny(), copy.path, resume=True)
+
+
+def test_resuming_without_a_checkpoint_does_not_begin_again(finished, tmp_path):
+    """Only where no epoch was kept there is nothing to lose."""
+    copy = damaged(finished, tmp_path, Path.unlink)
+    before = {entry.name: entry.read_bytes() for entry in copy.path.iterdir()}
+    for table in (copy.curve, copy.pretraining):
+        with pytest.raises(InputError, match=rf"has epochs in {table.name}, but no checkpoint\.npz"):
+            train(tiny(), copy.path, resume=True)
+        assert {e.name: e.read_bytes() for e in copy.path.iterdir() if e.name != ".lock"} == before
+        before.pop(table.name)
+        table.unlink()
+    again = train(tiny(), copy.path, resume=True)
+    assert without_seconds(again.run.curve) == without_seconds(finished.run.curve)
+
+
+def test_damage_anywhere_in_a_checkpoint_is_found(finished, tmp_path):
+    """Bytes altered, cut off or put in: the arrays are those that were saved, or a line says what is wrong."""
+    path, random = tmp_path / "checkpoint.npz", np.random.default_rng(0)
+    whole, saved = finished.run.checkpoint.read_bytes(), load_checkpoint(finished.run.checkpoint)
+    names, found = set(saved.arrays), 0
+    for _ in range(300):
+        content, place = bytearray(whole), int(random.integers(len(whole)))
+        place = place if random.integers(2) else len(whole) - 1 - place % 3000  # where the names are
+        content[place : place + int(random.integers(3))] = random.bytes(int(random.integers(3)))
+        path.write_bytes(content)
+        try:
+            read = load_checkpoint(path)
+        except InputError as error:
+            found += len(str(error).splitlines()) == 1
+        else:
+            assert read.header == saved.header
+            assert all(np.array_equal(read.arrays[name], saved.arrays[name]) for name in names & set(read.arrays))
+    assert found > 100
+
+
+def test_a_full_disk_that_has_room_again(finished, tmp_path, monkeypatch):
+    """Wherever the disk is full, one line says so; the run goes on and ends as one that was never interrupted."""
+    flush, out = os.fsync, tmp_path / "run"
+    for failing in (0, 1, 2, 4, 7, None):
+        calls = iter(range(1000))
+
+        def full(handle, calls=calls, failing=failing):
+            if failing is not None and next(calls) >= failing:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            flush(handle)
+
+        monkeypatch.setattr(os, "fsync", full)
+        if failing is None:
+            train(tiny(), out, resume=True, checkpoint_seconds=0)
+            break
+        with pytest.raises(StorageError, match="No space left on device; make room"):
+            train(tiny(), out, resume=True, checkpoint_seconds=0)
+        assert not [entry for entry in out.iterdir() if entry.name.endswith(".tmp")]
+    run = RunDirectory(out)
+    for table, expected in ((run.curve, finished.run.curve), (run.pretraining, finished.run.pretraining)):
+        assert without_seconds(table) == without_seconds(expected)
+    assert run.read_result()["energy"] == finished.result["energy"]
+
+
+def test_a_run_does_not_write_into_a_directory_that_took_the_place_of_its_own(tmp_path):
+    out = tmp_path / "run"
+
+    class Mover(Silent):
+        def advance(self, done, metrics):
+            if not (tmp_path / "moved").exists():
+                out.rename(tmp_path / "moved")
+                out.mkdir()
+                (out / ".lock").touch()
+
+    with pytest.raises(StorageError, match="was replaced meanwhile"):
+        train(tiny(), out, checkpoint_seconds=0, reporter=Mover())
+    assert [entry.name for entry in out.iterdir()] == [".lock"]
 
 
 def test_walker_chunk_is_kept_on_resuming(finished, tmp_path):

@@ -5,7 +5,9 @@ Commands import what they need themselves: ``repro --help`` should not wait for 
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -16,7 +18,7 @@ from repro.cli.energies import reference, references
 from repro.cli.machine import doctor
 from repro.cli.runs import evaluate, import_published, observables, train
 from repro.cli.study import claims, figures, report, store, sweep, verify, why
-from repro.errors import ReproError
+from repro.errors import ReproError, StorageError, storage_error
 
 INTERRUPTED = 130  # as shells report a death by SIGINT
 
@@ -60,9 +62,14 @@ def main() -> None:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
+        sys.stdout.flush()  # what cannot be written is said here, not when the interpreter ends
         sys.exit(code or 0)
     except ReproError as error:
         _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # as in `repro claims | head`: nobody reads on
+        _leave(1)
+    except OSError as error:
+        _fail(str(storage_error(error)), StorageError.exit_code)
     except typer.Exit as end:
         sys.exit(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -76,5 +83,15 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Ends with this exit code, also where standard output takes nothing any more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
     sys.exit(code)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from repro.errors import InputError
+from repro.errors import InputError, storage_error
 from repro.training.files import write_atomic
 from repro.training.state import TrainState
 
@@ -29,6 +28,7 @@ class Header:
         epoch: epochs of that phase done.
         walker_chunk: walkers differentiated at once, on which the rounding of sums depends.
         revisions: git revisions of the code that led to the state, the last one last.
+        tables: SHA-256 of the run's tables up to this state, by phase; empty in checkpoints of earlier versions.
     """
 
     content_hash: str
@@ -36,6 +36,7 @@ class Header:
     epoch: int
     walker_chunk: int
     revisions: tuple[str, ...]
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 def _named_leaves(state: TrainState) -> list[tuple[str, Any]]:
@@ -54,12 +55,18 @@ def save_checkpoint(path: Path, header: Header, state: TrainState) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no checkpoint there; start the run anew with --overwrite") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: truncated or damaged checkpoint ({error}); start anew with --overwrite") from error
+    except OSError as error:
+        raise storage_error(error, path) from error
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # a damaged archive can end in any error; its content has checksums of its own
+        raise InputError(
+            f"{path}: truncated or damaged checkpoint ({' '.join(str(error).split())}); start anew with --overwrite"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -104,5 +111,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
         # Checkpoints of earlier versions do not say.
         revisions = tuple(fields.get("revisions", ["unknown"]))
         return Checkpoint(path, Header(**fields | {"revisions": revisions}), arrays)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a checkpoint of this package ({error!r})") from error

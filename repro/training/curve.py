@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 from repro.config import AUTO, Sweeps
@@ -31,6 +32,8 @@ OCCASIONAL_COLUMNS = ("rho",)
 
 PRETRAINING_COLUMNS = ("epoch", "loss", "acceptance", "proposal_width", "seconds")
 
+MEND = "get the file back, or start anew with --overwrite"
+
 SWEEPS = "sweeps"
 """The last column of both tables where the number of sweeps is not fixed."""
 
@@ -44,6 +47,18 @@ def _cell(value: float | int | None) -> str:
     if value is None or value != value:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+def _problem(cells: list[str], columns: tuple[str, ...], epoch: int) -> str:
+    """What is wrong with a row; empty if nothing."""
+    if len(cells) != len(columns):
+        return f"{len(cells)} cells, but there are {len(columns)} columns"
+    for name, cell in zip(columns, cells, strict=True):
+        try:
+            float(cell or "nan")
+        except ValueError:
+            return f"{name} = {cell[:20]!r} is not a number"
+    return "" if cells[0] == str(epoch) else f"is of epoch {cells[0]}, and epochs count from 1"
 
 
 class Table:
@@ -61,21 +76,39 @@ class Table:
         """The whole file."""
         return "".join(f"{line}\n" for line in (",".join(self.columns), *self.lines)).encode()
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole file."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
     @classmethod
     def decode(cls, columns: tuple[str, ...], text: str, rows: int, source: str) -> Table:
         """The first ``rows`` rows of a file: those that its checkpoint knows.
 
         Raises:
-            InputError: if the header is another or rows are missing.
+            InputError: if the header is another, rows are missing, or one of them is not the row of its epoch.
         """
         header, *lines = text.splitlines() or [""]
         if header != ",".join(columns):
-            raise InputError(f"{source}: the header is not that of this version; start anew with --overwrite")
+            raise InputError(f"{source}: the header is not that of this version; {MEND}")
         if len(lines) < rows:
-            raise InputError(
-                f"{source}: {len(lines)} rows, but the checkpoint knows {rows}; start anew with --overwrite"
-            )
+            raise InputError(f"{source}: {len(lines)} rows, but the checkpoint knows {rows}; {MEND}")
+        for epoch, line in enumerate(lines[:rows], start=1):
+            if problem := _problem(line.split(","), columns, epoch):
+                raise InputError(f"{source}, row {epoch}: {problem}; {MEND}")
         return cls(columns, lines[:rows])
+
+    def confirm(self, recorded: str | None, source: str) -> None:
+        """Checks the rows against the checksum in their checkpoint; None, of earlier versions, says nothing.
+
+        Raises:
+            InputError: if the rows are not those.
+        """
+        if recorded is not None and self.digest != recorded:
+            raise InputError(
+                f"{source}: was altered: its first {len(self.lines)} rows have another SHA-256 than the checkpoint "
+                f"knows; {MEND}"
+            )
 
     def column(self, name: str) -> list[float]:
         """One column as numbers."""

@@ -10,7 +10,7 @@ import jax
 
 from repro.config import RunConfig, differences
 from repro.errors import InputError
-from repro.training.checkpoint import load_checkpoint
+from repro.training.checkpoint import Header, load_checkpoint
 from repro.training.imported import ImportedNetwork, is_imported, load_imported
 from repro.training.model import Model, Phase, build_model
 from repro.training.rundir import RunDirectory
@@ -18,12 +18,12 @@ from repro.training.state import TrainState
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds, with the functions that belong to it; ``revisions`` as in its header."""
+    """What a checkpoint holds, with the functions that belong to it."""
 
     model: Model
     phase: Phase
     state: TrainState
-    revisions: tuple[str, ...]
+    header: Header
 
 
 def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, platform: str) -> Restored:
@@ -48,7 +48,10 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, p
     def template() -> TrainState:
         return model.enter(phase, model.initial_state())
 
-    return Restored(model, phase, checkpoint.state(jax.eval_shape(template)), header.revisions)
+    state = checkpoint.state(jax.eval_shape(template))
+    if int(state.epoch) != header.epoch or not 0 <= header.epoch <= phase.epochs:
+        raise InputError(f"{run.checkpoint}: damaged (epoch {header.epoch}); start anew with --overwrite")
+    return Restored(model, phase, state, header)
 
 
 def pretraining_differences(theirs: RunConfig, ours: RunConfig) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from repro.config import RunConfig
 from repro.errors import DivergedError, InputError
 from repro.training import environment
 from repro.training.checkpoint import Header, load_checkpoint, save_checkpoint
-from repro.training.curve import Table
+from repro.training.curve import MEND, Table
 from repro.training.evaluation import energy_of
 from repro.training.executor import Executor, executor_for
 from repro.training.files import write_atomic
@@ -25,7 +24,7 @@ from repro.training.model import Model, Phase, build_model, numerics
 from repro.training.phase import NotFiniteError, run_phase
 from repro.training.reporting import Reporter, Silent
 from repro.training.restart import Donor, donor_of, load_state
-from repro.training.rundir import RunDirectory, prepare
+from repro.training.rundir import RunDirectory, checked_path, claimed, packed
 from repro.training.state import PRETRAINING, TRAINING, TrainState
 
 CHECKPOINT_SECONDS = 10.0
@@ -60,6 +59,7 @@ def train(
     pretrained: str | Path | None = None,
     reporter: Reporter | None = None,
     executor: Executor | None = None,
+    revision: str | None = None,
 ) -> Outcome:
     """Makes a run, or finishes one that was interrupted, in the directory ``out``.
 
@@ -81,12 +81,14 @@ def train(
         reporter: told of the progress.
         executor: what runs the compiled epochs; the run's own when left out. In a batch, sums are ordered differently:
             the bits are those of this batch.
+        revision: git revision of the code; asked of git when left out.
 
     Returns:
         The run's directory and result.
 
     Raises:
         InputError: for anything that can be known to fail beforehand; nothing is written then.
+        StorageError: if the system refuses to write; what was kept last is whole, and ``resume`` goes on from there.
         DivergedError: if the optimisation left the finite numbers; the result says so too.
     """
     reporter = reporter or Silent()
@@ -95,19 +97,28 @@ def train(
     chosen = environment.select_device(device)
     executor = executor or executor_for(config.sampling.walkers, chosen)
     chunk_size = resolve_walker_chunk(config, walker_chunk, chosen.platform)
-    goes_on = resume and RunDirectory(Path(out)).checkpoint.exists()
+    run = RunDirectory(checked_path(out))
+    goes_on = resume and run.checkpoint.exists()
     donor = donor_of(config, None if pretrained is None else Path(pretrained), goes_on)
-    revision = environment.git_revision()  # of the code that is running, not of what the tree holds at the end
-    run, exists = prepare(config, out, resume, overwrite)
-    with run.locked(), numerics(config.dtype, chosen):
+    if overwrite and pretrained is not None and run.path.resolve() == Path(pretrained).resolve():
+        raise InputError(f"pretrained = {pretrained}: is the run that --overwrite removes; name another one")
+    # Of the code that is running, not of what the tree holds at the end.
+    revision = revision or environment.git_revision()
+    with claimed(run, config, resume, overwrite) as (_, exists, held), numerics(config.dtype, chosen):
         if exists and run.ended:
-            outcome = _outcome(run, run.read_result())
+            outcome = _outcome(run, _confirmed(run))
             reporter.note(f"{run.path}: complete; nothing to do")
             return outcome
         if exists and run.checkpoint.exists():
             begin = _going_on(config, run, walker_chunk, chosen.platform, reporter)
         else:
+            if exists:
+                _refuse_to_begin_again(run, donor)
+                reporter.note(f"{run.path}: no epoch was kept there yet; begins")
+            donor = donor or donor_of(config, None, goes_on=False)
             begin = _afresh(build_model(config, chunk_size, chosen.platform), run, donor, reporter)
+        if environment.in_no_commit(revision):
+            reporter.note(f"{run.path}: by code that is in no commit ({revision}); `repro store` will not take it")
         model, tables = begin.model, begin.tables
         revisions = (*(name for name in begin.revisions if name != revision), revision)
         if len(revisions) > 1:
@@ -116,20 +127,26 @@ def train(
                 "result.json will say so, and `repro store` takes only runs of one revision"
             )
 
-        def header(phase: Phase, epoch: int) -> Header:
-            return Header(config.content_hash, phase.name, epoch, model.walker_chunk, revisions)
+        def keep(path: Path, phase: Phase, state: TrainState, table: Table, epoch: int) -> None:
+            known = {name: tables[name].digest for name in tables if name != phase.name and tables[name].lines}
+            known[phase.name] = table.digest
+            held()
+            save_checkpoint(
+                path, Header(config.content_hash, phase.name, epoch, model.walker_chunk, revisions, known), state
+            )
 
         def save(phase: Phase, state: TrainState, table: Table) -> None:
+            held()
             # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
             write_atomic(_file(run, phase.name), table.encode())
-            save_checkpoint(run.checkpoint, header(phase, int(state.epoch)), state)
+            keep(run.checkpoint, phase, state, table, int(state.epoch))
 
         state = begin.state
         try:
             for phase in model.phases[model.phases.index(begin.phase) :]:
                 if phase is not begin.phase:
-                    donated = state._replace(opt_state=())
-                    save_checkpoint(run.pretrained, header(begin.phase, begin.phase.epochs), donated)
+                    donated, first = state._replace(opt_state=()), begin.phase
+                    keep(run.pretrained, first, donated, tables[first.name], first.epochs)
                     state = model.enter(phase, state)
                 table = tables[phase.name]
                 if not table.lines:
@@ -139,6 +156,7 @@ def train(
         except NotFiniteError as error:
             found = _diverged(run, tables, error)
         result = found | _provenance(run, model, tables[TRAINING], chosen, revisions, executor)
+        held()
         run.write_json(run.result, result)
     return _outcome(run, result)
 
@@ -152,17 +170,41 @@ def _going_on(
     config: RunConfig, run: RunDirectory, walker_chunk: int | None, platform: str, reporter: Reporter
 ) -> _Beginning:
     """From the run's checkpoint; rows of its tables beyond that are cut off."""
-    model, current, state, revisions = load_state(config, run, walker_chunk, platform)
+    model, current, state, header = load_state(config, run, walker_chunk, platform)
     tables = model.tables()
+    if not header.tables:
+        reporter.note(
+            f"{run.path}: its checkpoint is of an earlier version, without checksums of the tables: their rows are "
+            "checked for form only"
+        )
     known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
     for phase in model.phases[: model.phases.index(current) + 1]:
         path = _file(run, phase.name)
-        text = path.read_text() if path.exists() else ""
-        tables[phase.name] = Table.decode(phase.columns, text, known[phase.name], str(path))
-        if tables[phase.name].encode() != text.encode():
-            write_atomic(path, tables[phase.name].encode())
+        content = run.read_table(path)
+        table = _table(content, phase, known[phase.name], header, path)
+        if table.encode() != content:
+            write_atomic(path, table.encode())
+        tables[phase.name] = table
     reporter.note(f"{run.path}: going on after {current.name} epoch {int(state.epoch)}")
-    return _Beginning(model, current, state, tables, revisions)
+    return _Beginning(model, current, state, tables, header.revisions)
+
+
+def _table(content: bytes, phase: Phase, rows: int, header: Header, path: Path) -> Table:
+    """The rows of a table that a checkpoint knows, confirmed by its checksum."""
+    table = Table.decode(phase.columns, content.decode(errors="replace"), rows, str(path))
+    table.confirm(header.tables.get(phase.name), str(path))
+    return table
+
+
+def _refuse_to_begin_again(run: RunDirectory, donor: Donor | None) -> None:
+    """Raises InputError if epochs were computed in a directory without a checkpoint; taken ones are taken again."""
+    for table in (run.curve,) if donor else (run.curve, run.pretraining):
+        there = table.exists() or packed(table).exists()
+        if there and run.read_table(table).count(b"\n") > 1:
+            raise InputError(
+                f"{run.path}: has epochs in {table.name}, but no {run.checkpoint.name} to go on from; get that back, "
+                "or start anew with --overwrite"
+            )
 
 
 def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Reporter) -> _Beginning:
@@ -176,11 +218,19 @@ def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Repo
         return _Beginning(model, first, donor.begin(state), tables, ())
     checkpoint = load_checkpoint(donor.pretrained)
     state = checkpoint.state(state._replace(opt_state=()))._replace(opt_state=state.opt_state)
-    text = donor.pretraining.read_text()
-    tables[first.name] = Table.decode(first.columns, text, first.epochs, str(donor.pretraining))
+    content = donor.read_table(donor.pretraining)
+    tables[first.name] = _table(content, first, first.epochs, checkpoint.header, donor.pretraining)
     write_atomic(_file(run, first.name), tables[first.name].encode())
     reporter.note(f"{run.path}: pretraining taken from {donor.path}")
     return _Beginning(model, first, state, tables, checkpoint.header.revisions)
+
+
+def _confirmed(run: RunDirectory) -> dict[str, Any]:
+    """The result of a run that has ended, known to belong to its curve."""
+    try:
+        return run.read_verified()[0]
+    except InputError as error:
+        raise InputError(f"{error}; {MEND}") from error
 
 
 def _outcome(run: RunDirectory, result: dict[str, Any]) -> Outcome:
@@ -211,7 +261,8 @@ def _provenance(
     seconds = table.column("seconds")
     return {
         "content_hash": model.config.content_hash,
-        "curve_sha256": hashlib.sha256(run.curve.read_bytes()).hexdigest() if run.curve.exists() else None,
+        # Of what was computed: a file altered behind our back must not be vouched for.
+        "curve_sha256": table.digest if run.curve.exists() else None,
         "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
         "training_seconds": float(np.sum(seconds)),
         "walker_chunk": model.walker_chunk,

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
+import hashlib
 import json
 import os
-import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from repro.config import RunConfig, differences
-from repro.errors import InputError
-from repro.training.files import TEMPORARY, remove_temporaries, write_atomic
+from repro.errors import InputError, storage_error
+from repro.training.files import exclusive, is_temporary, remove_temporaries, write_atomic
+
+OWN_FILES = (
+    *("result.json", "checkpoint.npz", "pretrained.npz", "curve.csv", "curve.csv.gz"),
+    *("pretraining.csv", "pretraining.csv.gz", "config.json"),
+)
+"""What a run writes, in the order in which it is removed: what vouches for the rest goes first."""
+
+OBSERVABLES_FILES = ("observables.json", "density.csv", "pair_density.csv", "density_matrix.csv", "occupations.csv")
+"""What ``repro observables`` writes into its folder; the summary is the first."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +85,13 @@ class RunDirectory:
             InputError: if there is none or it was altered.
         """
         try:
-            text = self.config.read_text()
-        except OSError as error:
+            text = self.config.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(f"{self.path}: not a run directory (no config.json)") from error
+        except OSError as error:
+            raise storage_error(error, self.config) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.config}: not a run configuration ({error})") from error
         return RunConfig.from_json(text, str(self.config))
 
     def read_result(self) -> dict[str, Any]:
@@ -104,9 +116,9 @@ class RunDirectory:
         Raises:
             InputError: if there is neither file, or the packed one is damaged.
         """
-        if table.exists():
-            return table.read_bytes()
         try:
+            if table.exists():
+                return table.read_bytes()
             return gzip.decompress(packed(table).read_bytes())
         except FileNotFoundError as error:
             raise InputError(f"{table}: missing") from error
@@ -117,20 +129,69 @@ class RunDirectory:
         """Writes one of the JSON files atomically."""
         write_atomic(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
+    def read_verified(self) -> tuple[dict[str, Any], bytes]:
+        """The stored outcome and the curve, known to belong together; no bytes where no epoch of training was begun.
+
+        Raises:
+            InputError: if the run has not ended, or a file does not match the hash recorded when it did.
+        """
+        config, result = self.read_config(), self.read_result()
+        if result.get("content_hash") != config.content_hash:
+            raise InputError(
+                f"{self.result}: belongs to configuration {result.get('content_hash')}, not {config.content_hash}"
+            )
+        recorded = result.get("curve_sha256")
+        if recorded is None and not self.curve.exists() and not packed(self.curve).exists():
+            return result, b""
+        content = self.read_table(self.curve)
+        if hashlib.sha256(content).hexdigest() != recorded:
+            raise InputError(f"{self.curve}: was altered after the run (its SHA-256 is not the one in result.json)")
+        return result, content
+
+    def _own(self) -> list[Path]:
+        """The files of the run that are there, in the order of their removal."""
+        result, *others = (self.path / name for name in OWN_FILES)
+        folder = [] if self.observables.is_symlink() else [self.observables / name for name in OBSERVABLES_FILES]
+        return [file for file in (result, *folder, *others) if file.exists() or file.is_symlink()]
+
+    def refuse_foreign(self) -> None:
+        """Raises InputError if a folder has the name of one of the run's files, which then cannot be removed."""
+        for file in self._own():
+            if file.is_dir() and not file.is_symlink():
+                raise InputError(f"{file}: is a directory where a run has a file; move it away")
+
+    def clear(self) -> None:
+        """Removes the run's own files and nothing else; the directory must be locked.
+
+        Raises:
+            InputError: as :meth:`refuse_foreign`; nothing has been removed then.
+            StorageError: if the system refuses.
+        """
+        self.refuse_foreign()
+        try:
+            for file in self._own():
+                file.unlink(missing_ok=True)
+            if self.observables.is_symlink():
+                self.observables.unlink()
+            elif self.observables.is_dir() and not any(self.observables.iterdir()):
+                self.observables.rmdir()
+        except OSError as error:
+            raise storage_error(error) from error
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Callable[[], None]]:
         """Holds the directory against a second writer; the lock goes with the process, however that ends.
+
+        Yields:
+            As :func:`repro.training.files.exclusive`.
 
         Raises:
             InputError: if another process writes here.
+            StorageError: if the system refuses.
         """
-        with self.lock.open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"{self.path}: another process is writing this run") from error
-            remove_temporaries(self.path)
-            yield
+        with exclusive(self.lock, f"{self.path}: another process is writing this run") as held:
+            remove_temporaries(self.path, OWN_FILES)
+            yield held
 
 
 def packed(table: Path) -> Path:
@@ -148,30 +209,37 @@ def checked_path(out: str | Path) -> Path:
         raise InputError(f"out = {str(out)!r}: must be the name of a directory; a run cannot be written to a stream")
     path = Path(out).absolute()
     existing = path
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"out = {out}: {existing} is a file; choose another directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"out = {out}: {existing} cannot be written; choose another directory or mend its permissions")
-    return path
+    try:
+        while not existing.exists():
+            if existing.is_symlink():
+                raise InputError(f"out = {out}: {existing} is a symbolic link to nothing; choose another directory")
+            existing = existing.parent
+        if not existing.is_dir():
+            raise InputError(f"out = {out}: {existing} is a file; choose another directory")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise InputError(
+                f"out = {out}: {existing} cannot be written; choose another directory or mend its permissions"
+            )
+        return path
+    except OSError as error:
+        raise _unusable(out, error) from error
 
 
-def _transient(entry: Path) -> bool:
-    return entry.name == ".lock" or entry.name.endswith(TEMPORARY)
+def _unusable(out: str | Path, error: OSError) -> InputError:
+    return InputError(f"out = {out}: cannot be written ({error.strerror}); choose another directory")
 
 
-def prepare(config: RunConfig, out: str | Path, resume: bool, overwrite: bool) -> tuple[RunDirectory, bool]:
-    """Makes or opens the run's directory.
+def examine(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool) -> bool:
+    """What a directory holds, looked at and left as it is.
 
     Args:
+        run: the directory.
         config: of the run wanted.
-        out: the directory.
         resume: go on with a run of the same configuration; begin one if there is none.
         overwrite: remove a run that is there.
 
     Returns:
-        The directory and whether there is a run in it to go on with.
+        Whether there is a run in it to go on with.
 
     Raises:
         InputError: if the directory holds something and neither was asked for, or holds what is not a run, or another
@@ -179,22 +247,67 @@ def prepare(config: RunConfig, out: str | Path, resume: bool, overwrite: bool) -
     """
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other: choose one")
-    run = RunDirectory(checked_path(out))
-    occupied = run.path.is_dir() and any(not _transient(entry) for entry in run.path.iterdir())
-    if occupied:
-        if not run.config.exists():
-            raise InputError(f"{run.path}: holds files that are not a run; choose another directory")
-        if not resume and not overwrite:
-            raise InputError(f"{run.path}: already holds a run; go on with --resume, replace it with --overwrite")
-        if resume:
-            if changed := differences(run.read_config(), config):
-                raise InputError(f"{run.path}: holds another run; stored -> asked for: {'; '.join(changed)}")
-            return run, True
-        with run.locked():
-            shutil.rmtree(run.path)
+    try:
+        entries = list(run.path.iterdir()) if run.path.is_dir() else []
+    except OSError as error:
+        raise _unusable(run.path, error) from error
+    if all(entry.name == run.lock.name or is_temporary(entry, OWN_FILES) for entry in entries):
+        return False
+    if not run.config.exists():
+        raise InputError(f"{run.path}: holds files that are not a run; choose another directory")
+    try:
+        stored = run.read_config()
+    except InputError as error:
+        raise InputError(f"{error}; nothing there is touched: choose another directory") from error
+    if resume:
+        if changed := differences(stored, config):
+            raise InputError(f"{run.path}: holds another run; stored -> asked for: {'; '.join(changed)}")
+        return True
+    if not overwrite:
+        raise InputError(f"{run.path}: already holds a run; go on with --resume, replace it with --overwrite")
+    run.refuse_foreign()
+    return False
+
+
+class Claim(NamedTuple):
+    """A run directory held against other processes.
+
+    Attributes:
+        run: the directory.
+        exists: whether there is a run in it to go on with.
+        held: raises StorageError once the directory is no longer the one that was claimed.
+    """
+
+    run: RunDirectory
+    exists: bool
+    held: Callable[[], None]
+
+
+@contextmanager
+def claimed(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool) -> Iterator[Claim]:
+    """Makes or opens the run's directory and holds it against other processes.
+
+    All is looked at twice: once to leave no trace in a directory that is refused, and once more when nobody else can
+    write there.
+
+    Args:
+        run: the directory.
+        config: as for :func:`examine`.
+        resume: as for :func:`examine`.
+        overwrite: remove the files of a run that is there; what is not the run's stays.
+
+    Raises:
+        InputError: as :func:`examine`, and if another process writes here.
+        StorageError: if the system refuses.
+    """
+    examine(run, config, resume, overwrite)
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(run.config, config.to_json().encode())
     except OSError as error:
-        raise InputError(f"out = {out}: cannot be written ({error.strerror}); choose another directory") from error
-    return run, False
+        raise _unusable(run.path, error) from error
+    with run.locked() as held:
+        exists = examine(run, config, resume, overwrite)
+        if not exists:
+            run.clear()
+            write_atomic(run.config, config.to_json().encode())
+        yield Claim(run, exists, held)
