@@ -227,20 +227,25 @@ def test_an_interrupted_batch_goes_on_to_the_same_bits(tmp_path):
     def started(out):
         runs = [{**entry, "out": str(out / config.run_name)} for entry, config in zip(grid, configs, strict=True)]
         out.mkdir(exist_ok=True)
-        order = json.dumps({"runs": runs, "device": "cpu", "cores": [0]})
-        return subprocess.Popen([sys.executable, "-m", "repro.study.sweep", order])
+        process = subprocess.Popen([sys.executable, "-m", "repro.study.sweep"], stdin=subprocess.PIPE, text=True)
+        process.stdin.write(json.dumps({"runs": runs, "device": "cpu", "cores": [0]}) + "\n")
+        process.stdin.flush()
+        return process
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert started(whole).wait() == 0
-    process = started(cut)
-    log = cut / f"{configs[0].run_name}.log"
-    while (
-        not (log.exists() and "training: 0/" in log.read_text().replace("pretraining", "")) and process.poll() is None
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 130
+    with started(whole) as process:
+        assert process.wait() == 0
+    with started(cut) as process:
+        log = cut / f"{configs[0].run_name}.log"
+        while (
+            not (log.exists() and "training: 0/" in log.read_text().replace("pretraining", ""))
+            and process.poll() is None
+        ):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 130
     assert max(len(curve(cut / config.run_name)) for config in configs) < 300
-    assert started(cut).wait() == 0
+    with started(cut) as process:
+        assert process.wait() == 0
     for config in configs:
         np.testing.assert_array_equal(curve(cut / config.run_name), curve(whole / config.run_name))

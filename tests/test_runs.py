@@ -368,9 +368,9 @@ def test_revisions_of_all_the_code_that_made_a_run_are_recorded(tmp_path, monkey
     one.run.result.unlink()
     assert train(tiny(), one.run.path, resume=True).result["earlier_revisions"] == []
     one.run.result.unlink()
-    assert donor_for(tiny(epochs=5), [Job(tiny(), one.run.path)]) == one.run.path
+    assert donor_for(tiny(epochs=5), [Job(tiny(), one.run.path)], "first") == one.run.path
     monkeypatch.setenv("REPRO_REVISION", "second")
-    assert donor_for(tiny(epochs=5), [Job(tiny(), one.run.path)]) is None
+    assert donor_for(tiny(epochs=5), [Job(tiny(), one.run.path)], "second") is None
     resumed = train(tiny(), one.run.path, resume=True)
     taken = train(tiny(epochs=5), tmp_path / "taken", pretrained=one.run.path)
     for made in (resumed, taken):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,21 @@ from repro.study.display import SweepLines, sweep_summary
 from repro.study.grid import read_grid
 from repro.study.profiles import configure
 from repro.study.store import project_path
-from repro.study.sweep import DONE, FAILED, RUNNING, STORED, WAITING, Job, _together, plan, shares, sweep
+from repro.study.sweep import (
+    DONE,
+    FAILED,
+    RUNNING,
+    STORED,
+    WAITING,
+    Job,
+    _let_go,
+    _start,
+    _together,
+    plan,
+    shares,
+    sweep,
+)
+from repro.training.interruptions import interruptions
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
 
@@ -124,30 +139,90 @@ def test_a_sweep_skips_shares_records_and_goes_on(tmp_path, capsys):
 
 
 def test_an_interrupted_sweep_goes_on(tmp_path):
-    """SIGINT ends the sweep and its runs; the same command finishes them from their checkpoints."""
+    """However it ends, kill -9 included, its runs end, too; the same command goes on from their checkpoints."""
     grid = write(
         tmp_path,
-        '[[runs]]\nprofile = "smoke"\nwalkers = 32\nsweeps = 2\nepochs = 200000\nparticles = 2\nv0 = 1\n'
+        '[[runs]]\nprofile = "smoke"\nwalkers = 32\nsweeps = 2\nepochs = 1000000\nparticles = 2\nv0 = 1\n'
         "pretrain_epochs = 3\nevaluation_batches = 8\n",
     )
     command = [sys.executable, "-m", "repro", "sweep", str(grid), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     config = read_grid(grid)[0]
     run = RunDirectory(tmp_path / "out" / config.run_name)
-    deadline = time.monotonic() + 120
-    while not (run.curve.exists() and run.curve.read_text().count("\n") > 1):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "go on with the same command" in told
-    rows = run.curve.read_text().count("\n")
-    assert rows > 1
-    assert not run.result.exists()
+
+    def rows():
+        return run.curve.read_text().count("\n") if run.curve.exists() else 1
+
+    def within_a_minute(true):
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def nobody_writes():
+        try:
+            with run.locked():
+                return True
+        except InputError:
+            return False
+
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        before = rows()
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        within_a_minute(lambda before=before: rows() > before)
+        assert not nobody_writes()
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert ("go on with the same command" in told) is (code == 130)
+        within_a_minute(nobody_writes)
+        assert not run.result.exists()
     (job,) = plan([config], [], tmp_path / "out")
     assert job.state == WAITING
+
+
+def test_signals_of_one_moment_are_one_wish(monkeypatch):
+    """A terminal's Ctrl-C reaches the runs of a sweep, and the sweep then asks them to end as well."""
+    with interruptions() as asked:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.is_set()
+        monkeypatch.setattr("repro.training.interruptions.ONE_WISH_SECONDS", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def few_files():
+    """A limit on open files as some systems have it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_hundreds_of_runs_in_one_process(tmp_path, few_files):
+    """Their orders are longer than an argument may be, and their logs and locks more files than may be open."""
+    jobs = []
+    for seed in range(220):
+        config = configure(**TINY, particles=2, v0=1.0, seed=seed)
+        job = Job(config, tmp_path / config.run_name)
+        job.path.mkdir()
+        job.directory.config.write_text(config.to_json())
+        record = {"status": "complete", "content_hash": config.content_hash, "curve_sha256": None}
+        job.directory.write_json(job.directory.result, record)
+        jobs.append(job)
+    _start(jobs, jobs, (), "cpu")
+    assert jobs[0].process.wait(300) == 0
+    _let_go(jobs[0].process)
+    assert all("complete; nothing to do" in job.log.read_text() for job in jobs)
+
+
+def test_more_runs_at_once_than_files_may_be_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 1000))
+    configs = [configure(**TINY, particles=2, v0=1.0, seed=seed) for seed in range(220)]
+    with pytest.raises(InputError, match=r"batch = 220: needs 1136 open files.*limit is 1000; make it 186"):
+        sweep(configs, tmp_path / "out", batch=300)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -156,6 +231,7 @@ def test_a_signal_that_falls_into_a_destructor_is_not_lost(tmp_path, monkeypatch
 
     class Process:
         terminated = waited = False
+        stdin = None
 
         def poll(self):
             return None

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from repro.config import RunConfig
-from repro.errors import InputError, ReproError
+from repro.errors import InputError, ReproError, StorageError, storage_error
 from repro.study.store import finished_runs
 from repro.training.checkpoint import load_checkpoint
-from repro.training.environment import git_revision
-from repro.training.interruptions import interruptions
+from repro.training.environment import git_revision, processors
+from repro.training.interruptions import end_with, interruptions
 from repro.training.restart import pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
 from repro.training.together import common_program
@@ -31,6 +33,8 @@ from repro.training.together import common_program
 STORED, WAITING, RUNNING, DONE, DIVERGED, FAILED = "stored", "waiting", "running", "done", "diverged", "failed"
 POLL_SECONDS = 0.5
 GPU_BATCH = 25
+FILES, FILES_OF_A_RUN = 256, 4
+"""How many open files a process needs, and how many more for each run that it trains: lock, log, what is written."""
 
 
 @dataclass
@@ -110,17 +114,15 @@ def _ended(job: Job) -> str:
     return DONE if job.directory.read_result()["status"] == "complete" else DIVERGED
 
 
-def donor_for(config: RunConfig, jobs: Sequence[Job]) -> Path | None:
-    """A run of the sweep whose pretraining, by this same code, is the one that ``config`` needs, if it has ended."""
-    revisions = (git_revision(),)
+def donor_for(config: RunConfig, jobs: Sequence[Job], revision: str) -> Path | None:
+    """A run of the sweep whose pretraining, by code of this revision, is the one that ``config`` needs, if it ended."""
     for job in jobs:
         pretrained = job.directory.pretrained
-        if (
-            pretrained.exists()
-            and not pretraining_differences(job.config, config)
-            and load_checkpoint(pretrained).header.revisions == revisions
-        ):
-            return job.path
+        if not pretrained.exists() or pretraining_differences(job.config, config):
+            continue
+        with suppress(ReproError):  # a damaged one is none
+            if load_checkpoint(pretrained).header.revisions == (revision,):
+                return job.path
     return None
 
 
@@ -150,8 +152,9 @@ def _together(first: Job, jobs: Sequence[Job], most: int) -> list[Job]:
 
 def _start(batch: Sequence[Job], jobs: Sequence[Job], cores: tuple[int, ...], device: str | None) -> None:
     orders = []
+    revision = git_revision()
     for job in batch:
-        donor = None if job.directory.pretrained.exists() else donor_for(job.config, jobs)
+        donor = None if job.directory.pretrained.exists() else donor_for(job.config, jobs, revision)
         pretrained = str(donor) if donor else None
         orders.append({"config": job.config.to_dict(), "out": str(job.path), "pretrained": pretrained})
     document = {"runs": orders, "device": device, "cores": cores}
@@ -159,25 +162,38 @@ def _start(batch: Sequence[Job], jobs: Sequence[Job], cores: tuple[int, ...], de
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     with batch[0].log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "repro.study.sweep", json.dumps(document)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            [sys.executable, "-m", "repro.study.sweep"], env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
         )
     for job in batch:
         job.process, job.cores, job.state, job.begun = process, cores, RUNNING, time.monotonic()
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended already, which is seen elsewhere
+        # The orders of many runs are longer than an argument may be. The pipe stays open: with this process, however
+        # that ends, it closes, and so the other one knows.
+        process.stdin.write(f"{json.dumps(document)}\n".encode())
+        process.stdin.flush()
 
 
 def _collect(job: Job) -> None:
     """Notes how a job ended, if it has."""
     assert job.process is not None
     job.read_log()
-    ended = job.directory.ended
-    if job.process.poll() is None and not ended:
+    code, ended = job.process.poll(), job.directory.ended
+    if code is None and not ended:
         return
     job.seconds = time.monotonic() - job.begun
     job.state = _ended(job) if ended else FAILED
+    if code is not None:
+        _let_go(job.process)
+    if job.state == FAILED and code is not None and code < 0:
+        job.told = f"killed by {signal.Signals(-code).name}; {job.told}"
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipe to a process that has ended."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def time_left(jobs: Sequence[Job]) -> float | None:
@@ -222,16 +238,25 @@ def sweep(
         The jobs, none of them waiting.
 
     Raises:
-        InputError: for too many jobs, a batch of none, or a directory that cannot be used.
+        InputError: for too many jobs, a batch of none or of too many, or a directory that cannot be used.
         KeyboardInterrupt: after all processes have written their checkpoints.
     """
-    parts = shares(jobs, sorted(os.sched_getaffinity(0)))
+    parts = shares(jobs, processors())
     most = batch if batch is not None else GPU_BATCH if device == "gpu" else 1
     if most < 1:
         raise InputError(f"batch = {most}: must be at least 1, for runs one by one")
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if files_needed(largest := min(most, len(configs))) > allowed != resource.RLIM_INFINITY:
+        raise InputError(
+            f"batch = {largest}: needs {files_needed(largest)} open files at a time, and the limit is {allowed}; make "
+            f"it {max(1, (allowed - FILES) // FILES_OF_A_RUN)}, or raise the limit (ulimit -Hn)"
+        )
     path = checked_path(out)
     planned = plan(configs, stored, path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
     with interruptions() as asked:
         try:
             while not asked.is_set():
@@ -263,6 +288,12 @@ def _end(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.process is not None:
             job.process.wait()
+            _let_go(job.process)
+
+
+def files_needed(runs: int) -> int:
+    """How many open files a process needs that trains so many runs at once."""
+    return FILES + FILES_OF_A_RUN * runs
 
 
 def summary(jobs: Sequence[Job]) -> str:
@@ -275,7 +306,10 @@ def summary(jobs: Sequence[Job]) -> str:
 def _work(document: dict[str, Any]) -> None:
     """One run or one batch of them, in a process of its own."""
     device = document["device"]
-    if document["cores"] and device != "gpu":
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < (needed := files_needed(len(document["runs"]))):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if document["cores"] and device != "gpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, document["cores"])  # before JAX counts its threads
     from repro.console import PlainReporter
     from repro.references import known_energy
@@ -300,10 +334,15 @@ def _work(document: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     try:
-        _work(json.loads(sys.argv[1]))
+        orders = json.loads(sys.stdin.readline())
+        end_with(sys.stdin.fileno())
+        _work(orders)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except ReproError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error: {storage_error(error)}", file=sys.stderr)
+        sys.exit(StorageError.exit_code)

@@ -1,17 +1,24 @@
-"""SIGINT and SIGTERM as a wish that work looks at when it can end in order."""
+"""SIGINT and SIGTERM as a wish that work looks at when it can end in order; the end of a parent as such a wish."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+ONE_WISH_SECONDS = 1.0
+"""Signals so close together are one wish. Ctrl-C reaches all processes on a terminal, and a sweep then ends its own."""
+
 
 @contextmanager
 def interruptions(then: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
-    """Lets SIGINT and SIGTERM ask for an end, which the work inside finds in the event; a second signal ends at once.
+    """Lets SIGINT and SIGTERM ask for an end, which the work inside finds in the event.
+
+    A signal that comes more than :data:`ONE_WISH_SECONDS` after the first one ends at once.
 
     Raised at any place, as Python does by itself, a KeyboardInterrupt can fall into a destructor and be lost there, or
     into the middle of a write. Outside of the main thread, where no signal arrives, the event is never set.
@@ -24,12 +31,17 @@ def interruptions(then: Callable[[], None] = lambda: None) -> Iterator[threading
         yield asked
         return
 
+    first = 0.0
+
     def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal first
         del number, frame
-        if asked.is_set():
+        if not asked.is_set():
+            first = time.monotonic()
+            asked.set()
+            then()
+        elif time.monotonic() - first > ONE_WISH_SECONDS:
             raise KeyboardInterrupt
-        asked.set()
-        then()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -37,3 +49,20 @@ def interruptions(then: Callable[[], None] = lambda: None) -> Iterator[threading
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with(pipe: int) -> None:
+    """Asks this process for an end by SIGTERM when a pipe closes: with the process that holds its other end.
+
+    However that process ends, ``kill -9`` included, what it has started does not compute on for nobody.
+
+    Args:
+        pipe: file descriptor of the end for reading; nothing that comes out of it is looked at.
+    """
+
+    def watch() -> None:
+        while os.read(pipe, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

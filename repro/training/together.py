@@ -9,6 +9,7 @@ from pathlib import Path
 
 from repro.config import RunConfig, differences
 from repro.errors import InputError
+from repro.training.environment import git_revision
 from repro.training.executor import Batch, Executor, in_threads
 from repro.training.interruptions import interruptions
 from repro.training.reporting import Reporter
@@ -37,7 +38,9 @@ def common_program(config: RunConfig) -> str:
     return replace(config, seed=0, system=replace(config.system, v0=0.0, sigma0=1.0)).content_hash
 
 
-def train_member(member: Member, *, device: str | None = None, executor: Executor | None = None) -> Outcome:
+def train_member(
+    member: Member, *, device: str | None = None, executor: Executor | None = None, revision: str | None = None
+) -> Outcome:
     """Makes or finishes one run; arguments and errors as for :func:`repro.training.run.train`."""
     return train(
         member.config,
@@ -47,6 +50,7 @@ def train_member(member: Member, *, device: str | None = None, executor: Executo
         pretrained=member.pretrained,
         reporter=member.reporter,
         executor=executor,
+        revision=revision,
     )
 
 
@@ -74,9 +78,11 @@ def train_together(members: Sequence[Member], *, device: str | None = None) -> l
             f"{'; '.join(differences(first, other))}, and only v0, sigma0 and seed may differ"
         )
     batch = Batch(len(members))
+    # Once for all: git would be asked by all of them at the same moment.
+    one = partial(train_member, device=device, executor=batch, revision=git_revision())
 
     with interruptions(lambda: batch.stop(KeyboardInterrupt())) as asked:
-        ended = in_threads(batch, [partial(train_member, member, device=device, executor=batch) for member in members])
+        ended = in_threads(batch, [partial(one, member) for member in members])
         if asked.is_set():
             raise KeyboardInterrupt
     return ended
