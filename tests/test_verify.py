@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.errors import InputError
+from repro.errors import InputError, StorageError
 from repro.optimizers import second_order
 from repro.study import manifest, verify
 from repro.study.benchmarks import kronecker
@@ -61,6 +63,39 @@ def test_storing_keeps_what_a_figure_needs_and_no_more(root, made):
     assert check_manifest(root) == []
     again = store_runs([made.path], root)
     assert (again.added, again.known) == ((), (CONFIG.run_name,))
+
+
+def test_storing_is_done_whole_or_not_at_all(made, tmp_path, monkeypatch):
+    """Whatever is in its way: another process, a disk that fills, what a killed one has left; and umask rules."""
+    with manifest.storing(tmp_path), pytest.raises(InputError, match="another process is storing there"):
+        store_runs([made.path], tmp_path)
+    flush, calls = os.fsync, iter(range(1000))
+
+    def full(handle):
+        if next(calls) >= 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left on device; make room"):
+            store_runs([made.path], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [manifest.LOCK]
+    (tmp_path / f"{manifest.STAGE}left" / CONFIG.run_name).mkdir(parents=True)
+    source = tmp_path / "source"
+    shutil.copytree(made.path, source)
+    RunDirectory(source).curve.chmod(0o600)
+    before = os.umask(0o027)
+    try:
+        store_runs([source], tmp_path)
+    finally:
+        os.umask(before)
+    shutil.rmtree(source)
+    run = RunDirectory(tmp_path / CONFIG.run_name)
+    write_manifest(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {manifest.LOCK, MANIFEST, run.path.name}
+    assert {file.stat().st_mode & 0o777 for file in run.path.iterdir()} == {0o640}
+    assert load_run(run.path).curve.equals(load_run(made.path).curve)
 
 
 def test_runs_that_go_on_are_left_out(made, tmp_path):

@@ -308,13 +308,16 @@ def observables(
 
     from repro.console import reporter
     from repro.references import known_energy
+    from repro.training.environment import git_revision
     from repro.training.observation import beyond_pauli, observe, refuse_observables, store_observables
     from repro.training.rundir import RunDirectory
 
     refuse_observables(directory, overwrite)  # before the sampling, not after it
-    exact = known_energy(RunDirectory(directory).read_config().system)
-    found = observe(directory, batches=batches, bins=bins, extent=extent, device=device, reporter=reporter(exact))
-    folder = store_observables(directory, found, overwrite)
+    run, revision = RunDirectory(directory), git_revision()
+    exact = known_energy(run.read_config().system)
+    with run.locked():  # of a run that goes on, they would be of a state that it does not end in
+        found = observe(directory, batches=batches, bins=bins, extent=extent, device=device, reporter=reporter(exact))
+        folder = store_observables(directory, found, overwrite, revision)
     table = Table(title=str(folder), show_header=False)
     for name, estimate in found.scalars.items():
         table.add_row(name, f"{estimate.mean:.5f} +- {estimate.error:.5f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -127,15 +128,16 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Judge every claim of the study from the stored runs: reproduced, not reproduced, undecided."""
-    from repro.study.manifest import write_manifest
+    from repro.study.manifest import storing, write_manifest
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.verify import judge_all, write_verdicts
 
     root = project_path(STORED_RUNS)
-    verdicts = judge_all(root)
-    if keep:
-        write_verdicts(root, verdicts)
-        write_manifest(root)
+    with storing(root) if keep else nullcontext():
+        verdicts = judge_all(root)
+        if keep:
+            write_verdicts(root, verdicts)
+            write_manifest(root)
     if as_json:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return

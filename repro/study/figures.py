@@ -23,6 +23,7 @@ from repro.errors import InputError, ReproError
 from repro.study.store import RunSource, project_path
 from repro.study.verdicts import Verdict, restored
 from repro.training.files import write_atomic
+from repro.training.rundir import RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,7 +199,9 @@ def _begin_fresh(root: Path) -> None:
         return
     for result in sorted(root.glob("*/result.json")):
         print(f"removing {result.parent} (an earlier fresh pass)", flush=True)
-        shutil.rmtree(result.parent)
+        run = RunDirectory(result.parent)
+        with run.locked():
+            run.clear()
     root.mkdir(parents=True, exist_ok=True)
     mark.touch()
 

@@ -6,16 +6,20 @@ import gzip
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import InputError
 from repro.study.store import Run, load_run
-from repro.training.files import write_atomic
-from repro.training.rundir import RunDirectory, packed
+from repro.training.environment import in_no_commit
+from repro.training.files import exclusive, remove_temporaries, write_atomic
+from repro.training.rundir import OBSERVABLES_FILES, RunDirectory, packed
 
 MANIFEST = "MANIFEST.sha256"
+LOCK, STAGE = ".lock", ".storing-"
+"""Held while something is stored; how folders begin in which runs are put together. Neither is stored."""
 NOTEBOOKS, CLAIMS = "figures/*.ipynb", "repro/study/claims.toml"
 MOST_MEGABYTES = 60.0
 PLAIN_BYTES = 40_000
@@ -109,7 +113,7 @@ def _brings_observables(run: Run, stored: Run) -> bool:
     """
     if stored.config != run.config:
         raise InputError(f"{stored.path}: holds another run; its hash begins alike")
-    if not RunDirectory(run.path).observables.exists() or RunDirectory(stored.path).observables.exists():
+    if not _has_observables(RunDirectory(run.path)) or RunDirectory(stored.path).observables.exists():
         return False
     if stored.result["curve_sha256"] != run.result["curve_sha256"]:
         raise InputError(
@@ -131,13 +135,63 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
     Raises:
         InputError: if no run has ended, and for one that does not verify, was made by code that was not committed or
             by code of several revisions, has another configuration than the stored run of its name, or observables
-            for a stored run with another curve; nothing is stored then.
+            for a stored run with another curve; nothing is stored then. Also if another process stores.
+        StorageError: if the system refuses; no run is stored in part.
     """
+    unfinished, runs = _finished(directories)
+    with storing(root):
+        return _store(runs, unfinished, root)
+
+
+@contextmanager
+def storing(root: Path) -> Iterator[None]:
+    """Holds the stored runs against other processes that store, and clears away what one that was killed has left.
+
+    Raises:
+        InputError: if another process stores.
+        StorageError: if the system refuses.
+    """
+    with exclusive(root / LOCK, f"{root}: another process is storing there; try again when it has ended"):
+        for leftover in root.glob(f"{STAGE}*"):
+            shutil.rmtree(leftover)
+        remove_temporaries(root, (MANIFEST,))
+        yield
+
+
+def _staged(source: RunDirectory, made: Path) -> None:
+    """Copies what is stored of a run, and verifies the copy: the run may be replaced meanwhile."""
+    made.mkdir()
+    for file in (source.config, source.result):
+        write_atomic(made / file.name, file.read_bytes())
+    tables = (source.curve, source.pretraining) if source.read_config().pretraining.epochs else (source.curve,)
+    for table in tables:
+        store_table(source.read_table(table), made / table.name)
+    if _has_observables(source):
+        _copy_observables(source, made)
+    load_run(made)
+
+
+def _has_observables(run: RunDirectory) -> bool:
+    """Whether they are complete: the summary is written last."""
+    return (run.observables / OBSERVABLES_FILES[0]).exists()
+
+
+def _copy_observables(source: RunDirectory, made: Path) -> None:
+    """Copies the observables of a run into the folder of a run."""
+    folder = made / source.observables.name
+    folder.mkdir()
+    for file in (source.observables / name for name in OBSERVABLES_FILES):
+        if file.exists():
+            write_atomic(folder / file.name, file.read_bytes())
+
+
+def _finished(directories: Sequence[Path]) -> tuple[list[Path], dict[str, Run]]:
+    """Directories whose runs go on, and the other runs by name, fit to be stored."""
     unfinished = [run.path for run in map(RunDirectory, directories) if run.config.exists() and not run.ended]
     runs = {}
     for directory in [path for path in directories if path not in unfinished] or unfinished:
         run = load_run(directory)
-        if (revision := run.result["git_revision"]).endswith("+changes") or revision == "unknown":
+        if in_no_commit(revision := run.result["git_revision"]):
             raise InputError(
                 f"{directory}: made by code that is in no commit (revision {revision}); commit and run it again"
             )
@@ -145,25 +199,25 @@ def store_runs(directories: Sequence[Path], root: Path) -> Stored:
             made_by = ", ".join([*earlier, revision])
             raise InputError(f"{directory}: made by code of several revisions ({made_by}); run it again with one")
         runs[run.config.run_name] = run
+    return unfinished, runs
+
+
+def _store(runs: dict[str, Run], unfinished: Sequence[Path], root: Path) -> Stored:
     known = [name for name in runs if (root / name).exists()]
     observed = [name for name in known if _brings_observables(runs[name], load_run(root / name))]
     added = [name for name in runs if name not in known]
-    for name in added:
-        run, source = runs[name], RunDirectory(runs[name].path)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
-            made = Path(folder) / name
-            made.mkdir()
-            for file in (source.config, source.result):
-                shutil.copy(file, made / file.name)
-            tables = (source.curve, source.pretraining) if run.config.pretraining.epochs else (source.curve,)
-            for table in tables:
-                store_table(source.read_table(table), made / table.name)
-            if source.observables.exists():
-                shutil.copytree(source.observables, made / source.observables.name)
-            made.rename(root / name)
-    for name in observed:
-        with tempfile.TemporaryDirectory(dir=root, prefix=".") as folder:
-            copied = shutil.copytree(RunDirectory(runs[name].path).observables, Path(folder) / "observables")
+    with tempfile.TemporaryDirectory(dir=root, prefix=STAGE) as folder:
+        stage = Path(folder)
+        for name in added:
+            _staged(RunDirectory(runs[name].path), stage / name)
+        for name in observed:
+            (stage / name).mkdir()
+            _copy_observables(RunDirectory(runs[name].path), stage / name)
+        # All is on disk: what follows are names only.
+        for name in added:
+            (stage / name).rename(root / name)
+        for name in observed:
+            copied = RunDirectory(stage / name).observables
             copied.rename(RunDirectory(root / name).observables)
     write_manifest(root)
     megabytes = sum((root / name).stat().st_size for name in _files(root)) / 1e6

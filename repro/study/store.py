@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,13 +55,9 @@ def load_run(path: Path, computed: bool = False) -> Run:
         InputError: if the run has not ended, or a file does not match the hash recorded when it did.
     """
     run = RunDirectory(path)
-    config, result, content = run.read_config(), run.read_result(), run.read_table(run.curve)
-    if result.get("content_hash") != config.content_hash:
-        raise InputError(
-            f"{run.result}: belongs to configuration {result.get('content_hash')}, not {config.content_hash}"
-        )
-    if hashlib.sha256(content).hexdigest() != result.get("curve_sha256"):
-        raise InputError(f"{run.curve}: was altered after the run (its SHA-256 is not the one in result.json)")
+    config, result, content = run.read_verified()
+    if not content:
+        raise InputError(f"{run.curve}: missing")
     return Run(path, config, result, pd.read_csv(io.BytesIO(content)), computed)
 
 

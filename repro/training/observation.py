@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from repro.chunks import map_walkers
-from repro.errors import InputError
+from repro.errors import InputError, storage_error
 from repro.physics.observables import (
     Histogram,
     energy_parts,
@@ -237,19 +237,23 @@ def refuse_observables(path: Path, overwrite: bool) -> Path:
     return summary
 
 
-def store_observables(path: Path, observables: Observables, overwrite: bool = False) -> Path:
+def store_observables(
+    path: Path, observables: Observables, overwrite: bool = False, revision: str | None = None
+) -> Path:
     """Writes density.csv, pair_density.csv, density_matrix.csv, occupations.csv and observables.json (with the hashes).
 
     Args:
         path: the run directory; the files go to its folder ``observables``.
         observables: what to write.
         overwrite: whether to replace what is there.
+        revision: git revision of the code that measured; asked of git when left out.
 
     Returns:
         The folder.
 
     Raises:
         InputError: if there are observables already and ``overwrite`` is not set.
+        StorageError: if the system refuses.
     """
     summary = refuse_observables(path, overwrite)
     folder = summary.parent
@@ -279,7 +283,11 @@ def store_observables(path: Path, observables: Observables, overwrite: bool = Fa
             "error": observables.occupations.error,
         },
     }
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+        summary.unlink(missing_ok=True)  # it vouches for the tables, so it goes first and comes last
+    except OSError as error:
+        raise storage_error(error, folder) from error
     hashes = {}
     for name, columns in tables.items():
         content = _table(columns)
@@ -293,7 +301,7 @@ def store_observables(path: Path, observables: Observables, overwrite: bool = Fa
         "run": RunDirectory(path).read_config().content_hash,
         **told,
         "sha256": hashes,
-        "git_revision": environment.git_revision(),
+        "git_revision": revision or environment.git_revision(),
         "versions": environment.versions(),
     }
     write_atomic(summary, (json.dumps(record, indent=2) + "\n").encode())

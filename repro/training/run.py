@@ -228,7 +228,7 @@ def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Repo
 def _confirmed(run: RunDirectory) -> dict[str, Any]:
     """The result of a run that has ended, known to belong to its curve."""
     try:
-        return run.read_verified()[0]
+        return run.read_verified().result
     except InputError as error:
         raise InputError(f"{error}; {MEND}") from error
 

@@ -27,6 +27,14 @@ OBSERVABLES_FILES = ("observables.json", "density.csv", "pair_density.csv", "den
 """What ``repro observables`` writes into its folder; the summary is the first."""
 
 
+class Verified(NamedTuple):
+    """A run that has ended: configuration, outcome, and the curve, empty where no epoch of training was begun."""
+
+    config: RunConfig
+    result: dict[str, Any]
+    curve: bytes
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The files of one run."""
@@ -129,8 +137,8 @@ class RunDirectory:
         """Writes one of the JSON files atomically."""
         write_atomic(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
-    def read_verified(self) -> tuple[dict[str, Any], bytes]:
-        """The stored outcome and the curve, known to belong together; no bytes where no epoch of training was begun.
+    def read_verified(self) -> Verified:
+        """What has ended, known to belong together.
 
         Raises:
             InputError: if the run has not ended, or a file does not match the hash recorded when it did.
@@ -142,11 +150,11 @@ class RunDirectory:
             )
         recorded = result.get("curve_sha256")
         if recorded is None and not self.curve.exists() and not packed(self.curve).exists():
-            return result, b""
+            return Verified(config, result, b"")
         content = self.read_table(self.curve)
         if hashlib.sha256(content).hexdigest() != recorded:
             raise InputError(f"{self.curve}: was altered after the run (its SHA-256 is not the one in result.json)")
-        return result, content
+        return Verified(config, result, content)
 
     def _own(self) -> list[Path]:
         """The files of the run that are there, in the order of their removal."""
