@@ -145,7 +145,9 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out; other files there stay.")
+    ] = False,
 ) -> None:
     """Train a wavefunction, checkpointing as it goes, and measure its final energy.
 

@@ -23,6 +23,7 @@ from repro.errors import InputError, ReproError
 from repro.study.store import RunSource, project_path
 from repro.study.verdicts import Verdict, restored
 from repro.training.files import write_atomic
+from repro.training.interruptions import end_with
 from repro.training.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -229,9 +230,14 @@ def _carry_out(task: _Task) -> float:
     return time.monotonic() - begin
 
 
-def _share_device() -> None:
-    """Keeps JAX from taking a whole GPU for one of several processes; what the user has set stays."""
+def _begin_worker() -> None:
+    """Keeps JAX from taking a whole GPU for one of several processes, and ends this one with the one that started it.
+
+    What the user has set stays.
+    """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if parent := multiprocessing.parent_process():
+        end_with(parent.sentinel)
 
 
 def _in_order(tasks: Sequence[_Task], jobs: int) -> Iterator[tuple[_Task, float]]:
@@ -242,7 +248,7 @@ def _in_order(tasks: Sequence[_Task], jobs: int) -> Iterator[tuple[_Task, float]
     """
     begin = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_share_device)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
     try:
         futures = [pool.submit(_carry_out, task) for task in tasks]
         for number, (task, future) in enumerate(zip(tasks, futures, strict=True)):
