@@ -34,6 +34,7 @@ def begun(path: Path) -> RunDirectory:
     """A directory with a file of each kind that a run leaves."""
     run = RunDirectory(path)
     with claimed(run, config(), resume=False, overwrite=False):
+        run.begin(config())
         for name in ("curve.csv", "pretraining.csv.gz", "checkpoint.npz", "result.json"):
             (path / name).touch()
         run.observables.mkdir()
@@ -55,6 +56,7 @@ def test_of_two_configurations_in_one_directory_one_is_refused(tmp_path):
             ready.wait()
             try:
                 with claimed(run, config(seed), resume=seed == 1, overwrite=False):
+                    run.begin(config(seed))
                     told.append(seed)
                     over.wait()
             except InputError as error:
@@ -79,11 +81,15 @@ def test_overwriting_removes_the_files_of_the_run_and_no_others(tmp_path):
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_bytes(content)
     (run.path / ".curve.csv.0a1b2c3d.tmp").touch()  # left behind by a crash
+    before = contents(run.path)
     with claimed(run, config(1), resume=False, overwrite=True) as claim:
         assert not claim.exists
+        assert contents(run.path).keys() == before.keys() - {".curve.csv.0a1b2c3d.tmp"}
+        run.begin(config(1))
     assert contents(run.path) == {**foreign, ".lock": b"", "config.json": config(1).to_json().encode()}
-    begun(tmp_path / "other")
-    with claimed(RunDirectory(tmp_path / "other"), config(), resume=False, overwrite=True):
+    other = begun(tmp_path / "other")
+    with claimed(other, config(), resume=False, overwrite=True):
+        other.begin(config())
         assert {path.name for path in (tmp_path / "other").iterdir()} == {".lock", "config.json"}
 
 

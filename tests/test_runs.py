@@ -173,6 +173,19 @@ def test_overwrite_replaces(tmp_path):
     assert row_count(outcome.run.curve) == 3
 
 
+def test_overwriting_waits_until_nothing_can_be_refused_any_more(finished, tmp_path):
+    """Here what is taken from another run turns out damaged; the run that was to be replaced is still there."""
+    kept, donor = damaged(finished, tmp_path, lambda p: None), RunDirectory(tmp_path / "donor")
+    donor.path.mkdir()
+    for source in (finished.run.config, finished.run.pretraining):
+        (donor.path / source.name).write_bytes(source.read_bytes())
+    donor.pretrained.write_bytes(finished.run.pretrained.read_bytes()[:-100])
+    before = {entry.name: entry.read_bytes() for entry in kept.path.iterdir()}
+    with pytest.raises(InputError, match="truncated or damaged"):
+        train(tiny(epochs=3), kept.path, overwrite=True, pretrained=donor.path)
+    assert {e.name: e.read_bytes() for e in kept.path.iterdir() if e.name != ".lock"} == before
+
+
 def test_two_writers_exclude_each_other(finished):
     with finished.run.locked(), pytest.raises(InputError, match="another process"):
         train(tiny(), finished.run.path, overwrite=True)

@@ -104,7 +104,7 @@ def train(
         raise InputError(f"pretrained = {pretrained}: is the run that --overwrite removes; name another one")
     # Of the code that is running, not of what the tree holds at the end.
     revision = revision or environment.git_revision()
-    with claimed(run, config, resume, overwrite) as (_, exists, held), numerics(config.dtype, chosen):
+    with claimed(run, config, resume, overwrite) as (exists, held), numerics(config.dtype, chosen):
         if exists and run.ended:
             outcome = _outcome(run, _confirmed(run))
             reporter.note(f"{run.path}: complete; nothing to do")
@@ -117,6 +117,12 @@ def train(
                 reporter.note(f"{run.path}: no epoch was kept there yet; begins")
             donor = donor or donor_of(config, None, goes_on=False)
             begin = _afresh(build_model(config, chunk_size, chosen.platform), run, donor, reporter)
+            # All that can be refused has been: only now does a run that was there go.
+            held()
+            run.begin(config)
+            for name, table in begin.tables.items():
+                if table.lines:
+                    write_atomic(_file(run, name), table.encode())
         if environment.in_no_commit(revision):
             reporter.note(f"{run.path}: by code that is in no commit ({revision}); `repro store` will not take it")
         model, tables = begin.model, begin.tables
@@ -208,7 +214,7 @@ def _refuse_to_begin_again(run: RunDirectory, donor: Donor | None) -> None:
 
 
 def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Reporter) -> _Beginning:
-    """From nothing, from what another run's pretraining left, or from an imported network."""
+    """From nothing, from what another run's pretraining left, or from an imported network; nothing is written."""
     tables, first = model.tables(), model.phases[0]
     state = jax.jit(model.initial_state)()
     if donor is None:
@@ -220,7 +226,6 @@ def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Repo
     state = checkpoint.state(state._replace(opt_state=()))._replace(opt_state=state.opt_state)
     content = donor.read_table(donor.pretraining)
     tables[first.name] = _table(content, first, first.epochs, checkpoint.header, donor.pretraining)
-    write_atomic(_file(run, first.name), tables[first.name].encode())
     reporter.note(f"{run.path}: pretraining taken from {donor.path}")
     return _Beginning(model, first, state, tables, checkpoint.header.revisions)
 

@@ -109,9 +109,11 @@ class RunDirectory:
             InputError: if the run has not ended or the file is damaged.
         """
         try:
-            result = json.loads(self.result.read_text())
-        except OSError as error:
+            result = json.loads(self.result.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(f"{self.path}: no result.json: the run has not ended; go on with --resume") from error
+        except OSError as error:
+            raise storage_error(error, self.result) from error
         except ValueError as error:
             raise InputError(f"{self.result}: damaged ({error})") from error
         if not isinstance(result, dict) or "status" not in result:
@@ -186,6 +188,16 @@ class RunDirectory:
         except OSError as error:
             raise storage_error(error) from error
 
+    def begin(self, config: RunConfig) -> None:
+        """Begins a run where another one may have been, whose files go; the directory must be locked.
+
+        Raises:
+            InputError: as :meth:`refuse_foreign`; nothing has been removed then.
+            StorageError: if the system refuses.
+        """
+        self.clear()
+        write_atomic(self.config, config.to_json().encode())
+
     @contextmanager
     def locked(self) -> Iterator[Callable[[], None]]:
         """Holds the directory against a second writer; the lock goes with the process, however that ends.
@@ -244,7 +256,7 @@ def examine(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool)
         run: the directory.
         config: of the run wanted.
         resume: go on with a run of the same configuration; begin one if there is none.
-        overwrite: remove a run that is there.
+        overwrite: take the place of a run that is there.
 
     Returns:
         Whether there is a run in it to go on with.
@@ -281,19 +293,17 @@ class Claim(NamedTuple):
     """A run directory held against other processes.
 
     Attributes:
-        run: the directory.
         exists: whether there is a run in it to go on with.
         held: raises StorageError once the directory is no longer the one that was claimed.
     """
 
-    run: RunDirectory
     exists: bool
     held: Callable[[], None]
 
 
 @contextmanager
 def claimed(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool) -> Iterator[Claim]:
-    """Makes or opens the run's directory and holds it against other processes.
+    """Makes or opens the run's directory and holds it against other processes; it is left as it is.
 
     All is looked at twice: once to leave no trace in a directory that is refused, and once more when nobody else can
     write there.
@@ -302,7 +312,7 @@ def claimed(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool)
         run: the directory.
         config: as for :func:`examine`.
         resume: as for :func:`examine`.
-        overwrite: remove the files of a run that is there; what is not the run's stays.
+        overwrite: as for :func:`examine`.
 
     Raises:
         InputError: as :func:`examine`, and if another process writes here.
@@ -314,8 +324,4 @@ def claimed(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool)
     except OSError as error:
         raise _unusable(run.path, error) from error
     with run.locked() as held:
-        exists = examine(run, config, resume, overwrite)
-        if not exists:
-            run.clear()
-            write_atomic(run.config, config.to_json().encode())
-        yield Claim(run, exists, held)
+        yield Claim(examine(run, config, resume, overwrite), held)
