@@ -170,8 +170,11 @@ class RunDirectory:
             if file.is_dir() and not file.is_symlink():
                 raise InputError(f"{file}: is a directory where a run has a file; move it away")
 
-    def clear(self) -> None:
+    def clear(self, *kept: Path) -> None:
         """Removes the run's own files and nothing else; the directory must be locked.
+
+        Args:
+            kept: files that stay.
 
         Raises:
             InputError: as :meth:`refuse_foreign`; nothing has been removed then.
@@ -180,7 +183,8 @@ class RunDirectory:
         self.refuse_foreign()
         try:
             for file in self._own():
-                file.unlink(missing_ok=True)
+                if file not in kept:
+                    file.unlink(missing_ok=True)
             if self.observables.is_symlink():
                 self.observables.unlink()
             elif self.observables.is_dir() and not any(self.observables.iterdir()):
@@ -195,7 +199,7 @@ class RunDirectory:
             InputError: as :meth:`refuse_foreign`; nothing has been removed then.
             StorageError: if the system refuses.
         """
-        self.clear()
+        self.clear(self.config)  # at every moment there is one, and so what is left is known to be a run
         write_atomic(self.config, config.to_json().encode())
 
     @contextmanager
