@@ -32,7 +32,7 @@ def test_options_override_the_profile():
 
 @given(
     particles=st.integers(1, 60),
-    v0=st.floats(-100, 100),
+    v0=st.floats(-100, 100, width=32, allow_subnormal=False),
     sigma0=st.floats(0.01, 10),
     seed=st.integers(0, 2**32 - 1),
     walkers=st.integers(2, 10**6),
@@ -83,6 +83,22 @@ def test_the_hash_never_changes_by_accident():
         ({"seed": 2**32}, "between"),
         ({"dtype": "float16"}, "float32, float64"),
         ({"evaluation_batches": 3}, "at least 8"),
+        # What single precision or a counter of 32 bits does not hold, and what Python itself chokes on.
+        ({"sweeps": 10**12}, "sweeps = 1000000000000: must be between 1 and 2147483647"),
+        ({"walkers": 10**5000}, "walkers = .int, too long to print."),
+        ({"learning_rate": 1e-60}, "learning_rate = 1e-60: must be at least 1.2e-38 in modulus"),
+        ({"learning_rate": 10**400}, "at most 3.4e[+]38"),
+        ({"v0": -1e-300}, "must be 0, or at least 1.2e-38"),
+        ({"v0": 1e7}, "v0 = 1e[+]07: must be at most 1e[+]06 in modulus"),
+        ({"sigma0": 1e-12}, "sigma0 = 1e-12: must be between 1e-05 and 100000"),
+        ({"optimizer": "spring", "damping": 1e300}, "damping = 1e[+]300: must be at most"),
+        # Words of another type, as a grid or a configuration can hold them, and words nearly right.
+        ({"profile": ["smoke"]}, r"profile = \['smoke'\]: unknown"),
+        ({"optimizer": {"name": "dgd"}}, "unknown; choose one of adam"),
+        ({"optimizer": "dgd", "protocol": 3}, "protocol = 3: must be a text"),
+        ({"optimizer": "promixal-dgd"}, "did you mean proximal-dgd"),
+        ({"optimizer": "DGD"}, "did you mean dgd"),
+        ({"profile": "labtop"}, "did you mean laptop"),
     ],
 )
 def test_bad_values(options, message):

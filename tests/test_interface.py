@@ -21,7 +21,19 @@ from repro.study.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "config", "tracing", "chunks", "sums", "parallel", "physics", "ansatz", "sampling", "curvature"),
+    *(
+        "errors",
+        "reading",
+        "config",
+        "tracing",
+        "chunks",
+        "sums",
+        "parallel",
+        "physics",
+        "ansatz",
+        "sampling",
+        "curvature",
+    ),
     *("solvers", "optimizers", "training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
 CORE = ("physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training")

@@ -3,30 +3,69 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from repro.errors import InputError
+from repro.reading import shortened
+
+LARGEST_INTEGER = 2**31 - 1
+"""Of 32 bits, as the compiled programs count."""
+LARGEST, SMALLEST = 3.4028234e38, 1.1754944e-38
+"""What single precision holds without infinity or a loss of digits."""
 
 
-def integer(name: str, value: object, least: int, most: int | None = None) -> None:
+def shown(value: object) -> str:
+    """A value in an error, whatever it is."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # Python prints no integer of more than 4300 digits
+        return f"({type(value).__name__}, too long to print)"
+
+
+def integer(name: str, value: object, least: int, most: int = LARGEST_INTEGER) -> None:
     """Checks a whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"{name} = {value!r}: must be a whole number")
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise InputError(f"{name} = {value}: must be {bounds}")
+        raise InputError(f"{name} = {shown(value)}: must be a whole number")
+    if not least <= value <= most:
+        bounds = f"at least {least}" if value < least and most == LARGEST_INTEGER else f"between {least} and {most}"
+        raise InputError(f"{name} = {shown(value)}: must be {bounds}")
+
+
+def text(name: str, value: object) -> None:
+    """Checks a text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} = {shown(value)}: must be a text")
+
+
+def choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Checks a word of a list; the nearest one is suggested."""
+    if value not in known:
+        near = difflib.get_close_matches(str(value).lower(), known, n=1) if isinstance(value, str) else []
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"{name} = {shown(value)}: unknown; {meant}choose one of {', '.join(known)}")
 
 
 def real(part: object, attribute: str, positive: bool = False, name: str | None = None) -> None:
     """Checks a number and stores it as a float, so that -10 and -10.0 are one configuration."""
     name, value = name or attribute, getattr(part, attribute)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name} = {value!r}: must be a number")
-    if not math.isfinite(value):
+        raise InputError(f"{name} = {shown(value)}: must be a number")
+    if value != value or value in (math.inf, -math.inf):
         raise InputError(f"{name} = {value}: must be finite")
     if positive and value <= 0:
-        raise InputError(f"{name} = {value:g}: must be positive")
+        raise InputError(f"{name} = {shown(value)}: must be positive")
+    if abs(value) > LARGEST:
+        raise InputError(
+            f"{name} = {shown(value)}: must be at most {LARGEST:.1e} in modulus, or single precision overflows"
+        )
+    if 0 < abs(value) < SMALLEST:
+        least = "at least" if positive else "0, or at least"
+        raise InputError(
+            f"{name} = {value:g}: must be {least} {SMALLEST:.1e} in modulus, or it is 0 in single precision"
+        )
     object.__setattr__(part, attribute, float(value))
 
 
@@ -34,7 +73,7 @@ def fraction(part: object, attribute: str, name: str) -> None:
     """As :func:`real`, for what lies between 0 and 1."""
     real(part, attribute, positive=True, name=name)
     if (value := getattr(part, attribute)) >= 1:
-        raise InputError(f"{name} = {value:g}: must be below 1")
+        raise InputError(f"{name} = {value!r}: must be below 1")
 
 
 OPTIONAL = {"optional": True}
@@ -55,10 +94,10 @@ def plain(part: object) -> dict[str, Any]:
 def built(cls: type, data: object, prefix: str) -> Any:
     """A part of a configuration from plain data, which must have all of its keys but the optional, and no others."""
     if not isinstance(data, dict):
-        raise InputError(f"{prefix.rstrip('.') or 'configuration'} = {data!r}: must be an object with keys")
+        raise InputError(f"{prefix.rstrip('.') or 'configuration'} = {shown(data)}: must be an object with keys")
     known = {entry.name: entry for entry in dataclasses.fields(cls)}
     if unknown := sorted(set(data) - set(known)):
-        raise InputError(f"unknown key {prefix}{unknown[0]}; known are {', '.join(sorted(known))}")
+        raise InputError(f"unknown key {prefix}{shortened(unknown[0])}; known are {', '.join(sorted(known))}")
     if missing := sorted(name for name in set(known) - set(data) if not known[name].metadata.get("optional")):
         raise InputError(f"missing key {prefix}{missing[0]}")
     return cls(**data)

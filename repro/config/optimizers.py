@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from repro.config.checks import built, fraction, integer, real
+from repro.config.checks import built, choice, fraction, integer, real, shown, text
 from repro.errors import InputError
 
 OPTIMIZERS = ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
@@ -38,10 +38,6 @@ eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
 
 
-def _unknown_optimizer(name: object) -> InputError:
-    return InputError(f"optimizer = {name!r}: unknown; choose one of {', '.join(ALL_OPTIMIZERS)}")
-
-
 def _clamp(part: DampingConfig | FactorsConfig, name: str) -> None:
     real(part, "least", positive=True, name=f"{name}_min")
     real(part, "most", positive=True, name=f"{name}_max")
@@ -59,8 +55,7 @@ class AdamConfig:
     name: str = "adam"
 
     def __post_init__(self) -> None:
-        if self.name != "adam":
-            raise _unknown_optimizer(self.name)
+        choice("optimizer", self.name, ("adam",))
         real(self, "learning_rate", positive=True)
 
 
@@ -172,8 +167,7 @@ class StartConfig:
         real(self, "decay", name="start_decay")
         if not 0 <= self.decay <= 1:
             raise InputError(f"start_decay = {self.decay:g}: must be between 0 and 1")
-        if self.sign not in STARTS:
-            raise InputError(f"start = {self.sign!r}: unknown; choose one of {', '.join(STARTS)}")
+        choice("start", self.sign, STARTS)
 
 
 def deck_points(protocol: str) -> frozenset[str]:
@@ -182,9 +176,9 @@ def deck_points(protocol: str) -> frozenset[str]:
     Raises:
         InputError: for an unknown protocol or point, or points that are not in their order.
     """
+    text("protocol", protocol)
     base, slash, listed = protocol.partition("/")
-    if base not in PROTOCOLS:
-        raise InputError(f"protocol = {protocol!r}: unknown; choose one of {', '.join(PROTOCOLS)}")
+    choice("protocol", base, PROTOCOLS)
     if base == "deck" and not slash:
         return frozenset(PROTOCOL_POINTS)
     points = listed.split(",") if slash else []
@@ -192,7 +186,7 @@ def deck_points(protocol: str) -> frozenset[str]:
     ordered = [point for point in (*PROTOCOL_POINTS, MEDIAN) if point in points]
     if base == "deck" or points != ordered or (slash and not points):
         raise InputError(
-            f"protocol = {protocol!r}: after released/ come points as in the deck, in this order and separated by "
+            f"protocol = {shown(protocol)}: after released/ come points as in the deck, in this order and separated by "
             f"commas: {', '.join(PROTOCOL_POINTS)}; last may come {MEDIAN}, PyTorch's"
         )
     return frozenset(points)
@@ -225,8 +219,7 @@ class SecondOrderConfig:
     start: StartConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in PARTS_OF:
-            raise _unknown_optimizer(self.name)
+        choice("optimizer", self.name, tuple(PARTS_OF))
         deck_points(self.protocol)
         for part in ("factors", "minres", "start"):
             if (getattr(self, part) is not None) != (part in PARTS_OF[self.name]):
@@ -257,15 +250,13 @@ class ProximalConfig:
     without: str = ""
 
     def __post_init__(self) -> None:
-        if self.name != "proximal-dgd":
-            raise _unknown_optimizer(self.name)
-        if not isinstance(self.without, str):
-            raise InputError(f"without = {self.without!r}: must be a text")
+        choice("optimizer", self.name, ("proximal-dgd",))
+        text("without", self.without)
         listed = self.without.split(",") if self.without else []
         # One spelling for each set, so that one ablation has one content hash.
         if listed != [part for part in PROXIMAL_PARTS if part in listed]:
             raise InputError(
-                f"without = {self.without!r}: must be parts in this order, separated by commas: "
+                f"without = {shown(self.without)}: must be parts in this order, separated by commas: "
                 f"{', '.join(PROXIMAL_PARTS)}"
             )
 
@@ -294,14 +285,13 @@ class SpringConfig:
     step_limit: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.name not in ("minsr", "spring"):
-            raise _unknown_optimizer(self.name)
+        choice("optimizer", self.name, ("minsr", "spring"))
         for attribute in ("learning_rate", "damping", "step_limit"):
             real(self, attribute, positive=True)
         if self.name == "spring":
             fraction(self, "momentum", "momentum")
         elif self.momentum != 0:
-            raise InputError(f"optimizer.momentum = {self.momentum!r}: minsr has none; make it 0")
+            raise InputError(f"optimizer.momentum = {shown(self.momentum)}: minsr has none; make it 0")
 
 
 _OPTIMIZER_PARTS: dict[str, type] = {
@@ -368,8 +358,7 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
     """
-    if name not in ALL_OPTIMIZERS:
-        raise _unknown_optimizer(name)
+    choice("optimizer", name, ALL_OPTIMIZERS)
     given = {option: value for option, value in options.items() if value is not None}
     parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()
     flat = _FLAT.get(name)
@@ -377,7 +366,7 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     allowed = (*own, *(option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in parts))
     for option, value in given.items():
         if option not in allowed:
-            raise InputError(f"{option} = {value!r}: has no effect on {name}, which takes {', '.join(allowed)}")
+            raise InputError(f"{option} = {shown(value)}: has no effect on {name}, which takes {', '.join(allowed)}")
     if flat:
         made: OptimizerConfig = flat.kind(name=name, **{**flat.defaults, **given})
         return made
@@ -392,6 +381,8 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
 def built_optimizer(data: object) -> OptimizerConfig:
     """The configuration of an optimiser from plain data."""
     name = str(data.get("name")) if isinstance(data, dict) else ""
+    if isinstance(data, dict) and "name" in data:
+        choice("optimizer", data["name"], ALL_OPTIMIZERS)
     if not isinstance(data, dict) or name not in PARTS_OF:
         return built(_FLAT[name].kind if name in _FLAT else AdamConfig, data, "optimizer.")
     parts = {

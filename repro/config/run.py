@@ -8,13 +8,18 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from repro.config.checks import OPTIONAL, built, integer, plain, real
+from repro.config.checks import OPTIONAL, built, choice, integer, plain, real, shown
 from repro.config.optimizers import AdamConfig, OptimizerConfig, built_optimizer
 from repro.errors import InputError
+from repro.reading import parse_json, shortened
 
 SCHEMA = 1
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
+STRONGEST = 1e6
+"""Of |V0|, in hbar omega times oscillator lengths."""
+NARROWEST, WIDEST = 1e-5, 1e5
+"""Of sigma0, in oscillator lengths; a position of order one is known to 1e-7."""
 AUTO: Literal["auto"] = "auto"
 Sweeps = int | Literal["auto"]
 
@@ -31,6 +36,15 @@ class SystemConfig:
         integer("particles", self.particles, 1)
         real(self, "v0")
         real(self, "sigma0", positive=True)
+        if abs(self.v0) > STRONGEST:
+            raise InputError(
+                f"v0 = {self.v0:g}: must be at most {STRONGEST:g} in modulus; no walk of single precision samples more"
+            )
+        if not NARROWEST <= self.sigma0 <= WIDEST:
+            raise InputError(
+                f"sigma0 = {self.sigma0:g}: must be between {NARROWEST:g} and {WIDEST:g} oscillator lengths; positions "
+                "of single precision resolve no narrower interaction, and a wider one is constant"
+            )
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class SamplingConfig:
         if not isinstance(self.sweeps, str):
             integer("sweeps", self.sweeps, 1)
         elif self.sweeps != AUTO:
-            raise InputError(f"sweeps = {self.sweeps!r}: must be a whole number, or {AUTO!r}")
+            raise InputError(f"sweeps = {shown(self.sweeps)}: must be a whole number, or {AUTO!r}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class PretrainingConfig:
         integer("pretrain_epochs", self.epochs, 0)
         real(self, "learning_rate", positive=True, name="pretraining learning_rate")
         if not isinstance(self.network, str) or not re.fullmatch(r"([0-9a-f]{16})?", self.network):
-            raise InputError(f"network = {self.network!r}: must be the 16 hexadecimal digits that name a network")
+            raise InputError(f"network = {shown(self.network)}: must be the 16 hexadecimal digits that name a network")
         if self.network and self.epochs:
             raise InputError(
                 f"pretrain_epochs = {self.epochs}: an imported network is not pretrained any further; make it 0"
@@ -115,8 +129,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         integer("epochs", self.epochs, 1)
         integer("seed", self.seed, 0, MAX_SEED)
-        if self.dtype not in DTYPES:
-            raise InputError(f"dtype = {self.dtype!r}: unknown; choose one of {', '.join(DTYPES)}")
+        choice("dtype", self.dtype, DTYPES)
         if self.system.particles > self.ansatz.hidden:
             raise InputError(
                 f"particles = {self.system.particles}: must not exceed the hidden units, {self.ansatz.hidden}, or the "
@@ -151,6 +164,8 @@ class RunConfig:
         Raises:
             InputError: for a missing or unknown key, or a value out of bounds.
         """
+        if not isinstance(data, dict):
+            raise InputError(f"configuration = {shortened(repr(data))}: must be an object with keys")
         parts: dict[str, Any] = dict(data)
         for name, part in _PARTS.items():
             if name in parts:
@@ -170,20 +185,21 @@ class RunConfig:
         Raises:
             InputError: if the text is no valid configuration or was altered.
         """
+        document = parse_json(text, f"{source}: not a run configuration")
         try:
-            document = json.loads(text)
             schema, stated, data = document["schema"], document["content_hash"], document["config"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError, IndexError) as error:
             raise InputError(f"{source}: not a run configuration ({error!r})") from error
         if schema != SCHEMA:
-            raise InputError(f"{source}: schema {schema!r}, but this version reads schema {SCHEMA}")
+            raise InputError(f"{source}: schema {shortened(repr(schema))}, but this version reads schema {SCHEMA}")
         try:
             config = cls.from_dict(data)
         except InputError as error:
             raise InputError(f"{source}: {error}") from error
         if config.content_hash != stated:
             raise InputError(
-                f"{source}: content hash is {config.content_hash}, but the file states {stated}: "
+                f"{source}: content hash is {config.content_hash}, but the file states "
+                f"{shortened(str(stated))}: "
                 "the configuration was altered after the run"
             )
         return config

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from repro.config import SystemConfig
 from repro.errors import InputError, ReproError
+from repro.reading import read_text, told
 from repro.references.catalogue import Reference, reference
 
 STORED = Path(__file__).resolve().parents[2] / "paper_runs" / "references" / "energies.csv"
@@ -66,24 +68,30 @@ def read_references(path: Path = STORED) -> list[Row]:
     """
     if not path.exists():
         return []
-    rows = []
-    with path.open(newline="") as stream:
-        for number, cells in enumerate(csv.DictReader(stream), start=2):
-            try:
-                found = Reference(
-                    energy=float(cells["energy"]),
-                    error=float(cells["error"]),
-                    method=cells["method"],
-                    particles=int(cells["particles"]),
-                    v0=float(cells["v0"]),
-                    sigma0=float(cells["sigma0"]),
-                    basis=cells["basis"],
-                    modes=int(cells["modes"]) if cells["modes"] else None,
-                )
-                rows.append(Row(found, float(cells["seconds"]), cells["revision"], cells["command"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{path}, line {number}: not a stored reference ({error!r})") from error
+    rows: list[Row] = []
+    try:
+        for cells in csv.DictReader(io.StringIO(read_text(path), newline="")):
+            found = Reference(
+                energy=_finite(cells["energy"]),
+                error=_finite(cells["error"]),
+                method=cells["method"],
+                particles=int(cells["particles"]),
+                v0=float(cells["v0"]),
+                sigma0=float(cells["sigma0"]),
+                basis=cells["basis"],
+                modes=int(cells["modes"]) if cells["modes"] else None,
+            )
+            _ = found.system  # its couplings are within their bounds
+            rows.append(Row(found, float(cells["seconds"]), cells["revision"], cells["command"]))
+    except (KeyError, TypeError, ValueError, InputError, csv.Error) as error:
+        raise InputError(f"{path}, line {len(rows) + 2}: not a stored reference ({told(error)})") from error
     return rows
+
+
+def _finite(cell: str) -> float:
+    if not math.isfinite(value := float(cell)):
+        raise ValueError(f"{cell} is no energy")
+    return value
 
 
 def stored_reference(method: str, system: SystemConfig, path: Path = STORED) -> Reference | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -11,6 +10,7 @@ from typing import Any
 
 from repro.config import ALL_OPTIMIZERS, BEYOND, RunConfig, SystemConfig
 from repro.errors import InputError
+from repro.reading import parse_toml, record, shortened
 from repro.study.cases import NAMED
 from repro.study.profiles import PROFILES, configure
 
@@ -110,7 +110,7 @@ def study_run(optimizer: str, system: SystemConfig, seed: int = 0, profile: str 
 @cache
 def load_claims() -> tuple[Claim, ...]:
     """All claims, in the order of the file."""
-    return parse_claims(resources.files(__package__).joinpath(FILE).read_text())
+    return parse_claims(resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
 
 
 def claims_of(figure: str) -> tuple[Claim, ...]:
@@ -131,12 +131,13 @@ def parse_claims(text: str) -> tuple[Claim, ...]:
     Raises:
         InputError: for what is not TOML, an unknown key, word, test, optimiser, kind or profile, or a name given twice.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{FILE}: not TOML ({error})") from error
-    words = document.get("words", {})
-    claims = tuple(_claim(entry, words) for entry in document.get("claim", []))
+    document = parse_toml(text, FILE)
+    words, entries = document.get("words", {}), document.get("claim", [])
+    if not isinstance(words, dict) or not all(isinstance(bounds, dict) for bounds in words.values()):
+        raise InputError(f"{FILE}: words: must be tables of bounds")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{FILE}: claim: must be tables [[claim]]")
+    claims = tuple(_claim(entry, words) for entry in entries)
     names = [claim.id for claim in claims]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{FILE}: claim {twice[0]} is there twice")
@@ -151,6 +152,8 @@ def parse_cases(text: str) -> tuple[SystemConfig, ...]:
     Raises:
         InputError: for another text, or a case out of its bounds.
     """
+    if not isinstance(text, str):
+        raise InputError(f"cases = {shortened(repr(text))}: must be a text")
     if text in NAMED:
         return NAMED[text]
     try:
@@ -158,7 +161,7 @@ def parse_cases(text: str) -> tuple[SystemConfig, ...]:
         pairs = [(int(count), float(v0)) for count, couplings in parts for v0 in couplings.split(",") if v0]
     except ValueError as error:
         known = ", ".join(repr(name) for name in NAMED)
-        raise InputError(f"cases = {text!r}: must be {known} or like '2:-10 3:-20,20'") from error
+        raise InputError(f"cases = {shortened(repr(text))}: must be {known} or like '2:-10 3:-20,20'") from error
     return tuple(SystemConfig(count, v0) for count, v0 in pairs)
 
 
@@ -167,16 +170,14 @@ def _claim(entry: dict[str, Any], words: dict[str, dict[str, float]]) -> Claim:
     values = dict(entry)
     word = values.pop("bound", "")
     if word:
-        if word not in words:
-            raise InputError(f"{place}: bound = {word!r}: unknown word; known are {', '.join(words)}")
+        if not isinstance(word, str) or word not in words:
+            raise InputError(f"{place}: bound = {shortened(repr(word))}: unknown word; known are {', '.join(words)}")
         values |= words[word] | {"word": word}
     values["cases"] = parse_cases(values.get("cases", ""))
     for name in ("of", "kinds"):
-        values[name] = tuple(values.get(name, ()))
-    try:
-        claim = Claim(**values)
-    except TypeError as error:
-        raise InputError(f"{place}: {error}") from error
+        listed = values.get(name, ())
+        values[name] = tuple(listed) if isinstance(listed, list) else listed
+    claim = record(Claim, values, place)
     allowed: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("test", (claim.test,), TESTS),
         ("of", claim.of, ALL_OPTIMIZERS),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
+import math
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from repro.config import OPTIMIZER_OPTIONS, RunConfig
 from repro.errors import InputError
+from repro.reading import read_toml
 from repro.study.profiles import configure
 
 KEYS = (
@@ -27,6 +28,8 @@ KEYS = (
 )
 """What a ``[[runs]]`` table may hold: the options of ``repro train``, with underscores."""
 
+MOST_RUNS = 100_000
+
 
 def read_grid(path: Path) -> list[RunConfig]:
     """The configurations of a grid file, in its order and without repetitions.
@@ -37,12 +40,7 @@ def read_grid(path: Path) -> list[RunConfig]:
     Raises:
         InputError: for a file that cannot be read, an unknown key, or a value out of its bounds.
     """
-    try:
-        document = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not TOML ({error})") from error
+    document = read_toml(path)
     tables = document.pop("runs", None)
     if document:
         raise InputError(f"{path}: unknown key {sorted(document)[0]!r}; a grid consists of [[runs]] tables")
@@ -64,6 +62,8 @@ def _combinations(table: dict[str, Any], place: str) -> list[RunConfig]:
     values = {key: value if isinstance(value, list) else [value] for key, value in table.items()}
     if empty := next((key for key, choices in values.items() if not choices), None):
         raise InputError(f"{place}: {empty} = []: must hold at least one value")
+    if (count := math.prod(map(len, values.values()))) > MOST_RUNS:
+        raise InputError(f"{place}: stands for {count:,} runs; at most {MOST_RUNS:,} are read, so divide the grid")
     found = []
     for chosen in product(*values.values()):
         options = dict(zip(values, chosen, strict=True))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import InputError
+from repro.reading import read_text
 from repro.study.store import Run, load_run
 from repro.training.environment import in_no_commit
 from repro.training.files import exclusive, remove_temporaries, write_atomic
@@ -57,10 +58,9 @@ def check_manifest(root: Path) -> list[str]:
         InputError: if there is no manifest, or it is none.
     """
     path = root / MANIFEST
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: missing; get it back with git checkout") from error
+    if not path.exists():
+        raise InputError(f"{path}: missing; get it back with git checkout")
+    lines = read_text(path).splitlines()
     listed: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         digest, separator, name = line.partition("  ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from repro.errors import InputError
+from repro.reading import read_bytes, read_json
 from repro.study.store import Run
 
 TABLES = ("density", "pair_density", "density_matrix", "occupations")
@@ -59,13 +59,16 @@ def observables_of(run: Run) -> StoredObservables:
             raise InputError(f"{folder}: no observables, and no checkpoint to sample; train the run anew")
         configure_jax()
         store_observables(run.path, observe(run.path))
-    record = json.loads(summary.read_text())
-    if record["run"] != run.config.content_hash:
-        raise InputError(f"{summary}: belongs to configuration {record['run']}, not {run.config.content_hash}")
+    record = read_json(summary)
+    sums = record.get("sha256") if isinstance(record, dict) else None
+    if not isinstance(sums, dict) or not {f"{name}.csv" for name in TABLES} <= set(sums):
+        raise InputError(f"{summary}: damaged (no checksums of its tables)")
+    if record.get("run") != run.config.content_hash:
+        raise InputError(f"{summary}: belongs to configuration {record.get('run')}, not {run.config.content_hash}")
     tables = {}
     for name in TABLES:
-        content = (folder / f"{name}.csv").read_bytes()
-        if hashlib.sha256(content).hexdigest() != record["sha256"][f"{name}.csv"]:
+        content = read_bytes(folder / f"{name}.csv")
+        if hashlib.sha256(content).hexdigest() != sums[f"{name}.csv"]:
             raise InputError(f"{folder / name}.csv: was altered (its SHA-256 is not the one in observables.json)")
         tables[name] = pd.read_csv(io.BytesIO(content))
     return StoredObservables(**tables, scalars=record)

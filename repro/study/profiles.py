@@ -15,7 +15,7 @@ from repro.config import (
     SystemConfig,
     optimizer_config,
 )
-from repro.errors import InputError
+from repro.config.checks import choice
 
 Value = TypeVar("Value")
 
@@ -45,8 +45,7 @@ def profile_named(name: str) -> Profile:
     Raises:
         InputError: if there is none.
     """
-    if name not in PROFILES:
-        raise InputError(f"profile = {name!r}: unknown; choose one of {', '.join(PROFILES)}")
+    choice("profile", name, tuple(PROFILES))
     return PROFILES[name]
 
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, norm
 
+from repro.errors import InputError
+from repro.reading import record, shortened
 from repro.study.claims import KINDS, Claim
 from repro.study.evidence import SIDES, Evidence, Item, gather
 from repro.study.statistics import (
@@ -77,8 +79,18 @@ class _Judged:
 
 
 def restored(entry: Mapping[str, Any]) -> Verdict:
-    """A verdict from what ``dataclasses.asdict`` and JSON made of it."""
-    return Verdict(**{**entry, "runs": tuple(entry["runs"])})
+    """A verdict from what ``dataclasses.asdict`` and JSON made of it.
+
+    Raises:
+        InputError: if it is none.
+    """
+    values = dict(entry) if isinstance(entry, Mapping) else {}
+    if isinstance(values.get("runs"), list):
+        values["runs"] = tuple(values["runs"])
+    verdict = record(Verdict, values, "verdict")
+    if verdict.verdict not in (REPRODUCED, NOT_REPRODUCED, UNDECIDED):
+        raise InputError(f"verdict = {shortened(repr(verdict.verdict))}: unknown")
+    return verdict
 
 
 def counted(verdicts: Iterable[Verdict]) -> dict[str, int]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from repro.config import EvaluationConfig, RunConfig
 from repro.errors import DivergedError, InputError, ReproError
+from repro.reading import read_json
 from repro.study.benchmarks.tasks import SMALL_STATES
 from repro.study.claims import load_claims
 from repro.study.evidence import kronecker_table
@@ -53,12 +54,12 @@ def read_verdicts(root: Path) -> list[Verdict]:
         InputError: if there are none or the file is damaged.
     """
     path = root / VERDICTS
+    if not path.exists():
+        raise InputError(f"{path}: missing; make it with `repro claims --store`")
     try:
-        return [restored(entry) for entry in json.loads(path.read_text())]
-    except OSError as error:
-        raise InputError(f"{path}: missing; make it with `repro claims --store`") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error!r})") from error
+        return [restored(entry) for entry in read_json(path)]
+    except (TypeError, InputError) as error:
+        raise InputError(f"{path}: damaged ({error})") from error
 
 
 def unconfirmed(stored: Sequence[Verdict], found: Sequence[Verdict]) -> list[str]:

@@ -11,11 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from repro.errors import InputError, storage_error
+from repro.errors import InputError
+from repro.reading import shortened
+from repro.training.archives import header_of, read_arrays
 from repro.training.files import write_atomic
 from repro.training.state import TrainState
 
 HEADER = "header"
+KEPT_FINITE = (".params", ".chain")
+"""What is finite in every state that is saved; an optimiser may mark by infinity what it has not measured."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,6 @@ def save_checkpoint(path: Path, header: Header, state: TrainState) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no checkpoint there; start the run anew with --overwrite") from error
-    except OSError as error:
-        raise storage_error(error, path) from error
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # a damaged archive can end in any error; its content has checksums of its own
-        raise InputError(
-            f"{path}: truncated or damaged checkpoint ({' '.join(str(error).split())}); start anew with --overwrite"
-        ) from error
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint as read.
@@ -87,7 +75,7 @@ class Checkpoint:
         """The state, checked against the shapes and types of ``template`` (arrays or ``jax.ShapeDtypeStruct``).
 
         Raises:
-            InputError: if the file holds another state.
+            InputError: if the file holds another state, or parameters or walkers that are not finite.
         """
         leaves = []
         for name, like in _named_leaves(template):
@@ -95,6 +83,8 @@ class Checkpoint:
             if stored is None or stored.shape != like.shape or stored.dtype != like.dtype:
                 found = "nothing" if stored is None else f"{stored.dtype}{list(stored.shape)}"
                 raise InputError(f"{self.path}: {name} should be {like.dtype}{list(like.shape)}, found {found}")
+            if name.startswith(KEPT_FINITE) and not np.isfinite(stored).all():
+                raise InputError(f"{self.path}: {name} holds numbers that are not finite; start anew with --overwrite")
             leaves.append(jax.numpy.asarray(stored))
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
@@ -105,11 +95,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         InputError: if the file is missing, truncated or no checkpoint.
     """
-    arrays = _read(path)
+    if not path.exists():
+        raise InputError(f"{path}: no checkpoint there; start the run anew with --overwrite")
     try:
-        fields = json.loads(arrays[HEADER].tobytes())
-        # Checkpoints of earlier versions do not say.
-        revisions = tuple(fields.get("revisions", ["unknown"]))
-        return Checkpoint(path, Header(**fields | {"revisions": revisions}), arrays)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a checkpoint of this package ({error!r})") from error
+        arrays = read_arrays(path)
+        return Checkpoint(path, _header(header_of(arrays, HEADER, path), path), arrays)
+    except InputError as error:
+        raise InputError(f"{error}; start the run anew with --overwrite") from error
+
+
+def _header(fields: dict[str, Any], path: Path) -> Header:
+    # Checkpoints of earlier versions do not say who made them, nor have they checksums.
+    fields = {"revisions": ["unknown"], "tables": {}} | fields
+    kinds = {"content_hash": str, "phase": str, "epoch": int, "walker_chunk": int, "revisions": list, "tables": dict}
+    fits = fields.keys() == kinds.keys() and all(type(fields[name]) is kind for name, kind in kinds.items())
+    if not fits or not all(isinstance(name, str) for name in (*fields["revisions"], *fields["tables"].values())):
+        raise InputError(f"{path}: not a checkpoint of this package (its header has {shortened(str(fields))})")
+    return Header(**fields | {"revisions": tuple(fields["revisions"])})

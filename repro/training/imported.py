@@ -25,7 +25,9 @@ import numpy as np
 
 from repro.config import RunConfig
 from repro.errors import InputError
+from repro.reading import read_bytes, told
 from repro.sampling.metropolis import WIDTH_BOUNDS
+from repro.training.archives import header_of, read_arrays
 from repro.training.files import write_atomic
 from repro.training.state import TrainState
 
@@ -115,7 +117,7 @@ def save_imported(network: ImportedNetwork, folder: Path, source: Path) -> Path:
         header = {
             "network": network.content_hash,
             "source": source.name,
-            "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            "source_sha256": hashlib.sha256(read_bytes(source)).hexdigest(),
         }
         buffer = io.BytesIO()
         text = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -139,21 +141,22 @@ def load_imported(folder: Path) -> ImportedNetwork:
         InputError: if it is not there, damaged or altered.
     """
     path = folder / PRETRAINED
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     try:
-        stated = json.loads(arrays.pop(HEADER).tobytes())["network"]
-        walkers, width = arrays.pop("walkers"), float(arrays.pop("width"))
+        stated = header_of(arrays, HEADER, path)["network"]
+        del arrays[HEADER]
+        walkers, width = arrays.pop("walkers"), float(arrays.pop("width").item())
         params: dict[str, dict[str, np.ndarray]] = {}
         for name, leaf in arrays.items():
             module, _, last = name.rpartition("/")
             params.setdefault(module, {})[last] = leaf
         network = ImportedNetwork(params, walkers, width)
-        found = network.content_hash
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        found, tensors = network.content_hash, _tensors(params)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path}: not an imported network ({error!r}); import it again") from error
     if found != stated:
         raise InputError(f"{path}: was altered (network {found}, stated is {stated}); import it again")
-    return network
+    return _network(tensors, walkers, width, str(path))
 
 
 def read_published(path: Path, walkers_record: int | None = None) -> ImportedNetwork:
@@ -167,48 +170,46 @@ def read_published(path: Path, walkers_record: int | None = None) -> ImportedNet
         InputError: for a file that is neither, or whose tensors are not those of such a network.
     """
     if path.suffix == ".npz":
-        arrays = _arrays(path)
+        arrays = read_arrays(path)
         weights = [leaf for name, leaf in arrays.items() if name not in ("x", "sigma")]
         if "x" not in arrays:
             raise InputError(f"{path}: holds no walkers (x); known are {', '.join(arrays)}")
-        return _network(weights, arrays["x"], float(arrays.get("sigma", np.ones(()))), str(path))
+        return _network(weights, arrays["x"], _width(arrays.get("sigma", np.ones(()))), str(path))
     records = _records(path)
     layout = _layout(records, str(path))
     kind = np.dtype(f"<f{layout.item}")
     tensors = [np.frombuffer(records[number], kind).astype(float) for number in layout.numbers]
     chosen = _walkers_among(records, layout, kind, walkers_record, str(path))
     walkers = np.frombuffer(records[chosen], kind).astype(float).reshape(-1, layout.particles)
-    width = _width(records.get(chosen + 1, b""), kind)
+    beside = records.get(chosen + 1, b"")
+    width = _width(np.frombuffer(beside, kind) if len(beside) == kind.itemsize else np.zeros(0))
     weights = [tensor.reshape(shape) for tensor, shape in zip(tensors, layout.shapes, strict=True)]
     return _network(weights, walkers, width, str(path))
 
 
-def _width(content: bytes, kind: np.dtype[Any]) -> float:
-    """The proposal width if the record beside the walkers' holds one number that can be it; 1 to begin with if not."""
-    if len(content) != kind.itemsize:
-        return 1.0
-    value = float(np.frombuffer(content, kind)[0])
+def _width(stored: np.ndarray) -> float:
+    """The proposal width if one number is stored beside the walkers that can be it; 1 to begin with if not."""
+    value = float(stored.item()) if stored.size == 1 else 1.0
     return value if WIDTH_BOUNDS[0] <= value <= WIDTH_BOUNDS[1] else 1.0
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"{path}: not an archive of arrays ({error})") from error
+def _tensors(params: Mapping[str, Mapping[str, np.ndarray]]) -> list[np.ndarray]:
+    """PyTorch's tensors in their order, from our parameters."""
+    layers = [params[f"ansatz/equivariant_{number}"] for number in range(1, len(params))]
+    orbitals = params["ansatz/orbitals"]
+    pairs = [leaf for layer in (*layers, orbitals) for leaf in (layer["w"].T, layer["b"])]
+    return [*pairs, orbitals["envelope"][:, None]]
 
 
 def _network(weights: list[np.ndarray], walkers: np.ndarray, width: float, source: str) -> ImportedNetwork:
     """From PyTorch's tensors in their order: weight and bias of each layer, the orbitals', the envelope's."""
-    *linear, envelope = weights
-    pairs = list(zip(linear[::2], linear[1::2], strict=False))
-    hidden, particles = (len(pairs[0][1]), walkers.shape[-1]) if pairs and walkers.ndim == 2 else (0, 0)
-    expected = _shapes(particles, len(pairs) - 1, hidden)
-    if [leaf.shape for leaf in weights] != expected or not all(np.isfinite(leaf).all() for leaf in (*weights, walkers)):
+    pairs = list(zip(weights[:-1:2], weights[1:-1:2], strict=False))
+    known = len(pairs) > 1 and walkers.ndim == 2 and pairs[0][1].ndim == 1
+    expected = _shapes(walkers.shape[-1], len(pairs) - 1, len(pairs[0][1])) if known else []
+    finite = np.isfinite(width) and all(np.isfinite(leaf).all() for leaf in (*weights, walkers))
+    if not known or [leaf.shape for leaf in weights] != expected or not finite:
         raise InputError(f"{source}: its tensors are not those of such a network, or not finite")
+    envelope = weights[-1]
     params = {
         f"ansatz/equivariant_{number}": {"w": weight.T.astype(float), "b": bias.astype(float)}
         for number, (weight, bias) in enumerate(pairs[:-1], start=1)
@@ -238,8 +239,10 @@ def _records(path: Path) -> dict[int, bytes]:
             return {int(name): archive.read(entry) for name, entry in named.items() if name.isdecimal()}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path}: neither an .npz nor a checkpoint of PyTorch's ({error})") from error
+    except InputError:
+        raise
+    except Exception as error:  # of zip and zlib, which have many
+        raise InputError(f"{path}: neither an .npz nor a checkpoint of PyTorch's ({told(error)})") from error
 
 
 class _Layout(NamedTuple):

@@ -38,9 +38,13 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, p
         raise InputError(
             f"walker_chunk = {walker_chunk}: the run was begun with {header.walker_chunk}; leave --walker-chunk out"
         )
-    model = build_model(config, header.walker_chunk, platform)
-    if header.content_hash != model.config.content_hash:
+    if header.content_hash != config.content_hash:
         raise InputError(f"{run.checkpoint}: belongs to configuration {header.content_hash}, not to this run's")
+    if header.walker_chunk < 1 or config.sampling.walkers % header.walker_chunk:
+        raise InputError(
+            f"{run.checkpoint}: damaged (walker_chunk = {header.walker_chunk}); start anew with --overwrite"
+        )
+    model = build_model(config, header.walker_chunk, platform)
     phase = next((phase for phase in model.phases if phase.name == header.phase), None)
     if phase is None:
         raise InputError(f"{run.checkpoint}: unknown phase {header.phase!r}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
+import math
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from repro.config import RunConfig, differences
 from repro.errors import InputError, storage_error
+from repro.reading import read_bytes, read_json, read_text, shortened, unpacked
 from repro.training.files import exclusive, is_temporary, remove_temporaries, write_atomic
 
 OWN_FILES = (
@@ -33,6 +33,37 @@ class Verified(NamedTuple):
     config: RunConfig
     result: dict[str, Any]
     curve: bytes
+
+_NUMBERS = ("energy", "energy_error", "rhat", "ess", "variance")
+
+
+def checked_result(document: object, source: str) -> dict[str, Any]:
+    """The content of ``result.json`` if it is an outcome: complete, with its numbers, or diverged, with its reason.
+
+    Raises:
+        InputError: for anything else.
+    """
+
+    def number(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+    result = document if isinstance(document, dict) else {}
+    status, device = result.get("status"), result.get("device", {})
+    wrong = [name for name in _NUMBERS if not number(result.get(name))] if status == "complete" else []
+    if status == "diverged":
+        wrong = [name for name in ("reason", "phase", "quantity") if not isinstance(result.get(name), str)]
+        wrong += ["epoch"] if not number(result.get("epoch")) else []
+    elif status != "complete":
+        wrong = ["status"]
+    for name in ("seconds_per_epoch", "rounding"):
+        wrong += [name] if result.get(name) is not None and not number(result[name]) else []
+    for name in ("content_hash", "git_revision"):
+        wrong += [name] if not isinstance(result.get(name, ""), str) else []
+    if not isinstance(device, dict) or not isinstance(device.get("kind", ""), str):
+        wrong += ["device"]
+    if wrong:
+        raise InputError(f"{source}: damaged ({wrong[0]} = {shortened(repr(result.get(wrong[0])))})")
+    return result
 
 
 @dataclass(frozen=True)
@@ -92,15 +123,9 @@ class RunDirectory:
         Raises:
             InputError: if there is none or it was altered.
         """
-        try:
-            text = self.config.read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise InputError(f"{self.path}: not a run directory (no config.json)") from error
-        except OSError as error:
-            raise storage_error(error, self.config) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{self.config}: not a run configuration ({error})") from error
-        return RunConfig.from_json(text, str(self.config))
+        if not self.config.exists():
+            raise InputError(f"{self.path}: not a run directory (no config.json)")
+        return RunConfig.from_json(read_text(self.config), str(self.config))
 
     def read_result(self) -> dict[str, Any]:
         """The stored outcome.
@@ -108,17 +133,9 @@ class RunDirectory:
         Raises:
             InputError: if the run has not ended or the file is damaged.
         """
-        try:
-            result = json.loads(self.result.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise InputError(f"{self.path}: no result.json: the run has not ended; go on with --resume") from error
-        except OSError as error:
-            raise storage_error(error, self.result) from error
-        except ValueError as error:
-            raise InputError(f"{self.result}: damaged ({error})") from error
-        if not isinstance(result, dict) or "status" not in result:
-            raise InputError(f"{self.result}: damaged (no status)")
-        return result
+        if not self.result.exists():
+            raise InputError(f"{self.path}: no result.json: the run has not ended; go on with --resume")
+        return checked_result(read_json(self.result), str(self.result))
 
     def read_table(self, table: Path) -> bytes:
         """The content of :attr:`curve` or :attr:`pretraining`, packed or not.
@@ -126,14 +143,11 @@ class RunDirectory:
         Raises:
             InputError: if there is neither file, or the packed one is damaged.
         """
-        try:
-            if table.exists():
-                return table.read_bytes()
-            return gzip.decompress(packed(table).read_bytes())
-        except FileNotFoundError as error:
-            raise InputError(f"{table}: missing") from error
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{packed(table)}: damaged ({error})") from error
+        if table.exists():
+            return read_bytes(table)
+        if not packed(table).exists():
+            raise InputError(f"{table}: missing")
+        return unpacked(read_bytes(packed(table)), str(packed(table)))
 
     def write_json(self, path: Path, document: dict[str, Any]) -> None:
         """Writes one of the JSON files atomically."""
