@@ -14,6 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 PLAIN_SECONDS = 10.0
 
 
+def terminal(stderr: bool = False) -> Console:
+    """Where tables, trees and lines are printed: names of files are data, in which ``[red]`` and ``:smile:`` are text.
+
+    What is to have a style is a ``rich.text.Text``.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False)
+
+
 def _describe(metrics: Mapping[str, float], exact: float | None) -> str:
     if "loss" in metrics:
         return f"loss {metrics['loss']:.3e}"
@@ -43,18 +51,18 @@ class TerminalReporter:
 
     def __init__(self, exact: float | None) -> None:
         self.exact = exact
-        self.console = Console(stderr=True)
+        self.console = terminal(stderr=True)
         self.progress: Progress | None = None
         self.task = TaskID(0)
 
     def start(self, phase: str, done: int, total: int) -> None:
         """Opens a bar."""
         self.progress = Progress(
-            TextColumn(f"{phase:<11}"),
+            TextColumn(f"{phase:<11}", markup=False),
             BarColumn(bar_width=6),  # the line is to fit 80 columns
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self.console,
         )
         self.task = self.progress.add_task("compiling", total=total, completed=done)

@@ -51,9 +51,9 @@ def bench_epoch(
     from repro.runtime import configure_jax
 
     configure_jax()
-    from rich.console import Console
     from rich.table import Table
 
+    from repro.console import terminal
     from repro.study.benchmarks.epoch import bench_epoch as run_bench
 
     sizes = (particles or [2, 4, 6], walkers, sweeps, epochs)
@@ -68,7 +68,7 @@ def bench_epoch(
             f"{row['peak_memory_gb']:.2f}",
             _cell(row["dense_over_this"], ".1f"),
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 @bench.command("parts")
@@ -92,9 +92,9 @@ def bench_parts(
     from repro.runtime import configure_jax
 
     configure_jax()
-    from rich.console import Console
     from rich.table import Table
 
+    from repro.console import terminal
     from repro.study.benchmarks.growth import growth
     from repro.study.benchmarks.parts import bench_parts as run_bench
 
@@ -109,13 +109,13 @@ def bench_parts(
             _cell(100 * row["fraction_of_rate"], ".0f"),
             _cell(row["peak_memory_gb"], ".2f"),
         )
-    Console().print(table)
+    terminal().print(table)
     exponents = Table("optimizer", "part", "with", "of", "exponent")
     for row in growth(rows).to_dict("records"):
         cells = (str(row[name]) for name in ("optimizer", "part", "with", "of"))
         exponents.add_row(*cells, f"{row['exponent']:.2f} +- {row['error']:.2f}")
     if exponents.row_count:
-        Console().print(exponents)
+        terminal().print(exponents)
 
 
 @bench.command("peers")
@@ -131,9 +131,9 @@ def bench_peers(
     from repro.runtime import configure_jax
 
     configure_jax()
-    from rich.console import Console
     from rich.table import Table
 
+    from repro.console import terminal
     from repro.study.benchmarks.isolated import keep, write_table
     from repro.study.benchmarks.peers import bench_peers as run_bench
     from repro.study.benchmarks.tasks import PEER_PARTICLES
@@ -145,7 +145,7 @@ def bench_peers(
     for row in rows.to_dict("records"):
         cells = (str(row[name]) for name in ("task", "code", "particles"))
         table.add_row(*cells, f"{row['seconds']:.4f}", f"{row['peak_memory_gb']:.2f}", f"{row['over_ours']:.2f}")
-    Console().print(table)
+    terminal().print(table)
 
 
 @bench.command("kronecker")
@@ -192,9 +192,9 @@ def bench_sweeps(
     from repro.runtime import configure_jax
 
     configure_jax()
-    from rich.console import Console
     from rich.table import Table
 
+    from repro.console import terminal
     from repro.study.benchmarks.sweeps import bench_sweeps as run_bench
     from repro.study.claims import parse_cases
 
@@ -210,4 +210,4 @@ def bench_sweeps(
             f"{row['error']:.6f}",
             f"{row['independent_a_second']:.0f}",
         )
-    Console().print(table)
+    terminal().print(table)

@@ -12,16 +12,17 @@ def doctor() -> None:
     from repro.runtime import configure_jax
 
     configure_jax()
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from repro.console import terminal
     from repro.doctor import examine
 
     findings = examine(Path.cwd())
     table = Table(show_header=False)
     for finding in findings:
-        mark = "[red]wrong[/red]" if finding.remedy else "[green]ok[/green]"
+        mark = Text("wrong", "red") if finding.remedy else Text("ok", "green")
         table.add_row(mark, finding.subject, finding.value + (f"\n-> {finding.remedy}" if finding.remedy else ""))
-    Console().print(table)
+    terminal().print(table)
     if any(finding.remedy for finding in findings):
         raise typer.Exit(1)

@@ -305,10 +305,9 @@ def observables(
     from repro.runtime import configure_jax
 
     configure_jax(device)
-    from rich.console import Console
     from rich.table import Table
 
-    from repro.console import reporter
+    from repro.console import reporter, terminal
     from repro.references import known_energy
     from repro.training.environment import git_revision
     from repro.training.observation import beyond_pauli, observe, refuse_observables, store_observables
@@ -325,14 +324,15 @@ def observables(
         table.add_row(name, f"{estimate.mean:.5f} +- {estimate.error:.5f}")
     shown = zip(found.occupations.mean[:8], found.occupations.error[:8], strict=True)
     table.add_row("natural occupations", "\n".join(f"{value:.4f} +- {error:.4f}" for value, error in shown))
-    Console().print(table)
+    terminal().print(table)
     if beyond_pauli(found.occupations):
         print("An occupation above one: psi is large where its walkers do not go; all this is of the part they see.")
 
 
 def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repro.console import terminal
 
     if result.get("energy") is None:
         raise ReproError(f"{title}: no energy: {result.get('reason', 'the run has not ended')}")
@@ -352,4 +352,4 @@ def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> No
     table.add_row("effective samples", f"{result['ess']:.0f}")
     if result.get("seconds_per_epoch") is not None:
         table.add_row("seconds per epoch", f"{result['seconds_per_epoch']:.4f}")
-    Console().print(table)
+    terminal().print(table)

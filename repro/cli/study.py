@@ -185,11 +185,10 @@ def why(
     figure: Annotated[str, typer.Argument(help="A figure or table, such as F06.", show_default=False)],
 ) -> None:
     """Show what a figure rests on: its claims, its notebook, the runs with their configurations, and the code."""
-    from rich.console import Console
-
+    from repro.console import terminal
     from repro.study.chain import chain_of
 
-    Console().print(chain_of(figure))
+    terminal().print(chain_of(figure))
 
 
 def report(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
 from repro.config import BEYOND, differences
@@ -79,7 +79,7 @@ def chain_of(figure: str) -> Tree:
         raise InputError(f"figure {figure!r}: unknown; known are {', '.join(known)}")
     root = project_path(STORED_RUNS)
     source = RunSource(root, root, quiet=True)
-    tree = Tree(f"[bold]{figure}[/]")
+    tree = Tree(Text(figure, "bold"))
     notebook = notebooks[figure]
     digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
     tree.add(f"notebook figures/{notebook.name}, SHA-256 {digest[:16]}; make it with `repro figures {figure}`")
@@ -87,11 +87,11 @@ def chain_of(figure: str) -> Tree:
     names: set[str] = set()
     for claim in claims:
         verdict = judge(claim, source)
-        branch = tree.add(f"[bold]{claim.id}[/] {escape(claim.statement)}")
-        branch.add(f"source: {escape(claim.source)}")
-        branch.add(f"[bold]{verdict.verdict}[/]: {escape(verdict.told)}")
+        branch = tree.add(Text(claim.id, "bold").append(f" {claim.statement}", "not bold"))
+        branch.add(f"source: {claim.source}")
+        branch.add(Text(verdict.verdict, "bold").append(f": {verdict.told}", "not bold"))
         if verdict.needs:
-            branch.add(f"needs {escape(verdict.needs)}")
+            branch.add(f"needs {verdict.needs}")
         branch.add(f"test {claim.test!r} of {claim.quantity!r}: repro/study/claims.toml, repro/study/verdicts.py")
         _add_runs(branch, claim, source)
         names |= set(claim.optimizers)
@@ -111,4 +111,4 @@ def _add_runs(branch: Tree, claim: Claim, source: RunSource) -> None:
     runs = source.available(configs)
     held = branch.add(f"{len(runs)} of {len(configs)} runs are stored in {STORED_RUNS}/")
     for run in runs:
-        held.add(escape(_described(run)))
+        held.add(_described(run))

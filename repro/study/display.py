@@ -6,12 +6,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from repro.console import duration
+from repro.console import duration, terminal
 from repro.study.claims import load_claims
 from repro.study.sweep import Job, summary, time_left
 from repro.study.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, any_false_alarm, counted
@@ -54,7 +53,7 @@ def false_alarms_told(verdicts: Sequence[Verdict]) -> str:
 
 def show_verdicts(verdicts: Sequence[Verdict]) -> None:
     """Prints claims with their verdicts, how many have which, and how likely any of them is a false alarm."""
-    Console().print(verdict_table(verdicts))
+    terminal().print(verdict_table(verdicts))
     print(verdict_counts(verdicts))
     print(false_alarms_told(verdicts))
 
@@ -71,7 +70,7 @@ class SweepTable:
     ROWS = 30
 
     def __init__(self) -> None:
-        self.live = Live(console=Console(stderr=True), refresh_per_second=2)
+        self.live = Live(console=terminal(stderr=True), refresh_per_second=2)
 
     def __enter__(self) -> SweepTable:
         self.live.start()
@@ -88,7 +87,7 @@ class SweepTable:
         table = Table("run", "state", "progress", title=sweep_summary(jobs), title_justify="left", expand=True)
         for number in sorted(ranked):
             job = jobs[number]
-            state = f"[{colours[job.state]}]{job.state}[/]" if job.state in colours else job.state
+            state = Text(job.state, colours.get(job.state, ""))
             table.add_row(job.path.name, state, Text(job.told, no_wrap=True, overflow="ellipsis"))
         if len(jobs) > len(ranked):
             table.caption = f"{len(jobs) - len(ranked)} more"
