@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from repro.reading import told
 from repro.runtime import DETERMINISTIC_GPU
 from repro.training import environment
 
@@ -29,7 +30,7 @@ class Finding:
 
 def _available_gib() -> float | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) / 2**20
     except OSError:
@@ -60,8 +61,12 @@ def examine(place: Path) -> list[Finding]:
     for name in ("jax", "jaxlib"):
         version = metadata.version(name)
         report(name, version, _inside(version, (0, 10), (0, 12)), f"{name} 0.10 or 0.11 is supported: run `make setup`")
-    devices = jax.devices()
-    report("devices", ", ".join(f"{device.platform}: {device.device_kind}" for device in devices))
+    devices = []
+    try:
+        devices = jax.devices()
+        report("devices", ", ".join(f"{device.platform}: {device.device_kind}" for device in devices))
+    except RuntimeError as error:
+        report("devices", told(error), False, "unset JAX_PLATFORMS, or make it cpu")
     on_gpu = any(device.platform == "gpu" for device in devices)
     nvidia = shutil.which("nvidia-smi") is not None
     report(
@@ -83,13 +88,13 @@ def examine(place: Path) -> list[Finding]:
     report("processor", environment.processor())
     threads = environment.thread_count()
     report("threads", f"{threads}; another number rounds sums differently")
-    for variable in ("JAX_ENABLE_X64", "JAX_DISABLE_JIT", "JAX_DEBUG_NANS"):
+    for variable in ("JAX_ENABLE_X64", "JAX_DISABLE_JIT", "JAX_DEBUG_NANS", *map(str.upper, environment.REFUSED)):
         if value := os.environ.get(variable):
             report(
                 variable,
                 value,
                 value.lower() in ("0", "false"),
-                f"unset {variable}: this package sets precision itself",
+                f"unset {variable}: this package sets by itself what its numbers need",
             )
     available = _available_gib()
     if available is not None:

@@ -15,10 +15,13 @@ diagonalised in each epoch, that takes up to 1.8 times as long. Read when the li
 """
 
 
-def cache_directory() -> Path:
-    """Where compiled programs are kept between processes."""
+def cache_directory() -> Path | None:
+    """Where compiled programs are kept between processes; None where a user has no home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "repro" / "xla"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "repro" / "xla"
+    except RuntimeError:
+        return None
 
 
 def configure_jax(device: str | None = None) -> None:
@@ -41,9 +44,13 @@ def configure_jax(device: str | None = None) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         directory = cache_directory()
         try:
+            if directory is None:
+                return
             directory.mkdir(parents=True, exist_ok=True)
         except OSError:
             return  # a read-only home costs compilation time, nothing else
+        if not os.access(directory, os.W_OK):
+            return
         jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -5,7 +5,9 @@ Commands import what they need themselves: ``repro --help`` should not wait for 
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Annotated
@@ -57,6 +59,9 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Runs the command line; user errors end as one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of few letters is no reason to stop
     try:
         # Commands return nothing; a number is the exit code of a typer.Exit, or of an interruption that typer caught.
         code = app(standalone_mode=False)
@@ -74,7 +79,16 @@ def main() -> None:
         sys.exit(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted; go on with the same command, and --resume where it has that option", INTERRUPTED)
+    except MemoryError:
+        _fail("no memory left; close other programs, or lower the sizes asked for", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on, which is no error
+        sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     except Exception as error:
+        if setting := _bad_setting(error):
+            _fail(setting, 2)
         # Usage errors: typer carries its own copy of click, whose exceptions are known only by this method.
         describe = getattr(error, "format_message", None)
         if describe is None:
@@ -82,9 +96,23 @@ def main() -> None:
         _fail(f"{describe()} (see `repro --help`)", 2)
 
 
+def _bad_setting(error: Exception) -> str:
+    """What is wrong with a variable that JAX reads as it is imported; "" for any other error."""
+    found = re.search(r"for JAX flag (\w+)|for environment '(\w+)'", str(error)) if type(error) is ValueError else None
+    if found is None:
+        return ""
+    name = (found[1] or found[2]).upper()
+    return f"{name} = {os.environ.get(name)!r}: JAX knows no such value; unset it"
+
+
+def one_line(message: str) -> str:
+    """A message without what would break its line, or colour a terminal: names of files may hold anything."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in message)
+
+
 def _fail(message: str, code: int) -> None:
     with suppress(OSError):
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
     _leave(code)
 
 

@@ -7,7 +7,6 @@ A notebook begins with a cell of Markdown: a title, the claim, and paragraphs, o
 from __future__ import annotations
 
 import html
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from repro.errors import InputError
+from repro.reading import read_json
 
 DRAWN = "**What is drawn.**"
 """How the paragraph begins that describes the picture."""
@@ -125,7 +125,7 @@ def caption_of(notebook: Path) -> Caption:
         InputError: if its first cell has no title, or not one paragraph that begins with :data:`DRAWN`, and as
             :func:`math_html`.
     """
-    text = "".join(json.loads(notebook.read_text())["cells"][0]["source"])
+    text = "".join(read_json(notebook)["cells"][0]["source"])
     title, *paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
     told = [part for part in paragraphs if not part.startswith(_CLAIM)]
     drawn = [part for part in told if part.startswith(DRAWN)]

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from repro.console import duration
 from repro.errors import InputError, ReproError
+from repro.machine import processors
+from repro.reading import read_json
 from repro.study.store import RunSource, project_path
 from repro.study.verdicts import Verdict, restored
 from repro.training.files import write_atomic
@@ -184,9 +186,9 @@ def execute(notebook: Path, out: Path, parameters: dict[str, Any], told: TextIO 
         except papermill.PapermillExecutionError as error:
             shutil.copy(executed, failed)
             raise ReproError(f"{notebook.stem}: {error.ename}: {error.evalue} (see {failed})") from error
-        document = json.loads(executed.read_text())
+        document = read_json(executed)
     # Whoever opens the result should be offered an ordinary kernel, not one that is gone.
-    document["metadata"]["kernelspec"] = json.loads(notebook.read_text())["metadata"]["kernelspec"]
+    document["metadata"]["kernelspec"] = read_json(notebook)["metadata"]["kernelspec"]
     write_atomic(target, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
     failed.unlink(missing_ok=True)
     return target
@@ -225,7 +227,7 @@ def _carry_out(task: _Task) -> float:
         The seconds that it took.
     """
     begin = time.monotonic()
-    with task.log.open("w", buffering=1) as told:
+    with task.log.open("w", buffering=1, encoding="utf-8") as told:
         execute(task.notebook, task.out, task.parameters, told)
     return time.monotonic() - begin
 
@@ -260,7 +262,7 @@ def _in_order(tasks: Sequence[_Task], jobs: int) -> Iterator[tuple[_Task, float]
             told = 0
             while True:
                 ended = future.done()
-                text = task.log.read_text()[told:] if task.log.exists() else ""
+                text = task.log.read_text(encoding="utf-8", errors="replace")[told:] if task.log.exists() else ""
                 print(text, end="", flush=True)
                 told += len(text)
                 if ended:
@@ -312,16 +314,14 @@ def make_figures(
     if fresh or assignments:
         jobs = 1
     elif jobs is None:
-        from repro.training.environment import thread_count
-
-        jobs = min(thread_count(), MOST_JOBS)
+        jobs = min(len(processors()), MOST_JOBS)
     places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
     with tempfile.TemporaryDirectory() as folder:
         tasks = [
             _Task(name, path, out, places | parameters[name], Path(folder) / name) for name, path in wanted.items()
         ]
         for task, seconds in _in_order(tasks, min(jobs, len(tasks))):
-            made_of = json.loads((out / f"{task.name}.json").read_text())
+            made_of = read_json(out / f"{task.name}.json")
             runs = made_of["runs"]
             verdicts += map(restored, made_of["verdicts"])
             computed = sum(run["computed"] for run in runs)

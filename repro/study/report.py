@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from repro.errors import InputError, ReproError
+from repro.reading import decoded, parse_json
 from repro.study import ledger
 from repro.study.captions import Caption, caption_of, printed_by, prose_html, sentence_html
 from repro.study.claims import Claim, claims_of, load_claims
@@ -107,6 +107,10 @@ def _told_made_of(made_of: dict[str, Any]) -> Markup:
     return prose_html(f"Made {' and '.join(parts) or nothing}.")
 
 
+def _document(content: bytes, source: str) -> Any:
+    return parse_json(decoded(content, source), source)
+
+
 def _figure(name: str, notebook: Path, folder: Path, verdicts: dict[str, Verdict]) -> FigurePart:
     contents = {}
     for kind in (*DOWNLOADS, "png", "json", "ipynb"):
@@ -120,7 +124,7 @@ def _figure(name: str, notebook: Path, folder: Path, verdicts: dict[str, Verdict
         Download(kind, folder / f"{name}.{kind}", _address(contents[kind], media), round(len(contents[kind]) / 1e3))
         for kind, media in DOWNLOADS.items()
     )
-    printed = printed_by(json.loads(contents["ipynb"]))
+    printed = printed_by(_document(contents["ipynb"], f"{name}.ipynb"))
     return FigurePart(
         name=name,
         caption=caption_of(notebook),
@@ -128,7 +132,7 @@ def _figure(name: str, notebook: Path, folder: Path, verdicts: dict[str, Verdict
         judged=judged,
         image=_address(packed_picture(contents["png"]), "image/png"),
         downloads=downloads,
-        made_of=_told_made_of(json.loads(contents["json"])),
+        made_of=_told_made_of(_document(contents["json"], f"{name}.json")),
     )
 
 
@@ -203,7 +207,7 @@ def render(figures: Path) -> str:
         raise InputError(f"{missing[0]}: no verdict is stored; `repro claims --store` stores one")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["symbols"] = sentence_html
-    template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text())
+    template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
     parts = [_figure(name, notebook, figures, verdicts) for name, notebook in notebook_paths().items()]
     told = {
         "counts": counted(verdicts.values()),

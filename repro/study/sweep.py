@@ -22,9 +22,10 @@ from typing import Any
 
 from repro.config import RunConfig
 from repro.errors import InputError, ReproError, StorageError, storage_error
+from repro.machine import processors
 from repro.study.store import finished_runs
 from repro.training.checkpoint import load_checkpoint
-from repro.training.environment import git_revision, processors
+from repro.training.environment import git_revision
 from repro.training.interruptions import end_with, interruptions
 from repro.training.restart import pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
@@ -74,7 +75,7 @@ class Job:
     def read_log(self) -> None:
         """Takes the last line of the log."""
         try:
-            lines = self.log.read_text(errors="replace").splitlines()
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return
         self.told = next((line for line in reversed(lines) if line.strip()), self.told)
@@ -162,7 +163,11 @@ def _start(batch: Sequence[Job], jobs: Sequence[Job], cores: tuple[int, ...], de
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     with batch[0].log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "repro.study.sweep"], env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
+            [sys.executable, "-P", "-m", "repro.study.sweep"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
         )
     for job in batch:
         job.process, job.cores, job.state, job.begun = process, cores, RUNNING, time.monotonic()
@@ -321,7 +326,7 @@ def _work(document: dict[str, Any]) -> None:
         members = []
         for order in document["runs"]:
             config, path = RunConfig.from_dict(order["config"]), Path(order["out"])
-            log = logs.enter_context(Job(config, path).log.open("a"))
+            log = logs.enter_context(Job(config, path).log.open("a", encoding="utf-8"))
             pretrained = order["pretrained"] and Path(order["pretrained"])
             members.append(Member(config, path, pretrained, PlainReporter(known_energy(config.system), log)))
         if len(members) > 1:

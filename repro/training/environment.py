@@ -7,6 +7,8 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import jax
 
 from repro import __version__
 from repro.errors import InputError
+from repro.machine import processors
+from repro.reading import told
 
 PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy")
 
@@ -27,22 +31,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def processors() -> list[int]:
-    """The processors that this process may use, by number; where the system does not tell, all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def thread_count() -> int:
-    """Processors this process may use, which is how many threads XLA's CPU backend takes."""
+    """How many threads XLA's CPU backend takes: one for each of :func:`processors`."""
     return len(processors())
 
 
 def processor() -> str:
     """The processor's name, as the system tells it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
@@ -57,10 +54,11 @@ def select_device(wanted: str | None) -> jax.Device:
         wanted: "cpu", "gpu", or None for a GPU when there is one.
 
     Raises:
-        InputError: for a GPU that is not there, or an unknown name.
+        InputError: for a GPU that is not there, an unknown name, or settings of JAX that no run can be made with.
     """
     if wanted not in (None, "cpu", "gpu"):
         raise InputError(f"device = {wanted!r}: unknown; choose cpu or gpu")
+    refuse_settings()
     if wanted != "cpu":
         try:
             return jax.local_devices(backend="gpu")[0]
@@ -70,7 +68,58 @@ def select_device(wanted: str | None) -> jax.Device:
                     "device = gpu: JAX finds no GPU here; leave --device out to use the CPU, or install the CUDA "
                     "lock (make setup LOCK=cuda) and see `repro doctor`"
                 ) from error
-    return jax.local_devices(backend="cpu")[0]
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(f"JAX_PLATFORMS = {platforms!r}: JAX finds no device ({told(error)}); unset it") from error
+
+
+REFUSED = {
+    "jax_random_seed_offset": 0,
+    "jax_high_dynamic_range_gumbel": False,
+    "jax_threefry_gpu_kernel_lowering": False,
+    "jax_no_tracing": False,
+    "jax_no_execution": False,
+}
+"""Settings of JAX that change or prevent what is computed and that no context fixes, with their defaults."""
+
+
+def refuse_settings() -> None:
+    """Refuses settings of JAX under which a configuration would stand for other numbers.
+
+    Raises:
+        InputError: for one of :data:`REFUSED` that is not as it comes.
+    """
+    for name, default in REFUSED.items():
+        if (value := jax.config.values.get(name, default)) != default:
+            raise InputError(f"{name.upper()} = {value!r}: would change the numbers of a run; unset it")
+
+
+@contextmanager
+def fixed_settings() -> Iterator[None]:
+    """The settings of JAX that decide about numbers as they come, whatever the environment says, in this thread.
+
+    What decides about compilation (``XLA_FLAGS``, levels of optimisation) is left: it moves rounding, as another
+    processor does.
+    """
+    with ExitStack() as stack:
+        for setting in (
+            jax.threefry_partitionable(True),
+            jax.default_prng_impl("threefry2x32"),
+            jax.enable_custom_prng(False),
+            jax.legacy_prng_key("allow"),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            jax.softmax_custom_jvp(False),
+            jax.disable_jit(False),
+            jax.debug_nans(False),
+            jax.debug_infs(False),
+            jax.debug_key_reuse(False),
+            jax.transfer_guard("allow"),
+        ):
+            stack.enter_context(setting)
+        yield
 
 
 def device_record(device: jax.Device) -> dict[str, Any]:
@@ -109,10 +158,8 @@ def git_revision() -> str:
     def git(*arguments: str) -> list[str]:
         # Without optional locks: other git commands of the user may be at work.
         command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
-        )
-        return done.stdout.splitlines()
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=GIT_SECONDS)
+        return os.fsdecode(done.stdout).splitlines()  # a path, in whatever encoding paths have here
 
     try:
         top, head = git("rev-parse", "--show-toplevel", "HEAD")

@@ -18,6 +18,7 @@ from repro.optimizers.optimizer import from_optax
 from repro.physics.hamiltonian import System
 from repro.sampling.metropolis import initial_chain, unrolled_sweeps
 from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
+from repro.training.environment import fixed_settings
 from repro.training.epoch import Epoch, pretraining_epoch, training_epoch
 from repro.training.state import (
     INIT_STREAM,
@@ -117,6 +118,14 @@ def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> 
 
 @contextmanager
 def numerics(dtype: str, device: jax.Device) -> Iterator[None]:
-    """Precision and device of everything computed inside: no TF32, doubles only where asked for."""
-    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"), jax.default_device(device):
+    """Precision, device and settings of everything computed inside, whatever the environment says of them.
+
+    There is no TF32, there are doubles only where asked for, and the random numbers are those of JAX's defaults.
+    """
+    with (
+        fixed_settings(),
+        jax.enable_x64(dtype == "float64"),
+        jax.default_matmul_precision("highest"),
+        jax.default_device(device),
+    ):
         yield

@@ -227,7 +227,7 @@ def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Repo
     content = donor.read_table(donor.pretraining)
     tables[first.name] = _table(content, first, first.epochs, checkpoint.header, donor.pretraining)
     reporter.note(f"{run.path}: pretraining taken from {donor.path}")
-    return _Beginning(model, first, taken.state._replace(opt_state=state.opt_state), tables, taken.revisions)
+    return _Beginning(model, first, state, tables, checkpoint.header.revisions)
 
 
 def _confirmed(run: RunDirectory) -> dict[str, Any]:

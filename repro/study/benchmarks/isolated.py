@@ -85,7 +85,11 @@ def measure_each(
     begin = time.monotonic()
     for number, case in enumerate(cases, start=1):
         done = subprocess.run(
-            [sys.executable, "-m", module, json.dumps(case)], capture_output=True, text=True, check=False
+            [sys.executable, "-P", "-m", module, json.dumps(case)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or [f"ended with code {done.returncode}"]
