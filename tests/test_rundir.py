@@ -15,6 +15,7 @@ from conftest import ROOT, is_one_line
 from repro import runtime
 from repro.cli import main
 from repro.errors import InputError, ReproError, StorageError
+from repro.machine import processors
 from repro.study.profiles import configure
 from repro.training import environment
 from repro.training.files import write_atomic
@@ -229,11 +230,11 @@ def test_without_an_answer_of_git_no_run_begins(tmp_path, monkeypatch):
 
 
 def test_systems_that_do_not_tell_the_processors_of_a_process(monkeypatch):
-    before = environment.processors()
+    before = processors()
     assert before == sorted(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert environment.processors() == [0, 1, 2]
+    assert processors() == [0, 1, 2]
     assert environment.thread_count() == 3
 
 

@@ -59,6 +59,8 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Runs the command line; user errors end as one line on standard error and exit code 2."""
+    # A file json.py in the working directory is none of our processes' library.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of few letters is no reason to stop
@@ -81,11 +83,6 @@ def main() -> None:
         _fail("interrupted; go on with the same command, and --resume where it has that option", INTERRUPTED)
     except MemoryError:
         _fail("no memory left; close other programs, or lower the sizes asked for", 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on, which is no error
-        sys.exit(0)
-    except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     except Exception as error:
         if setting := _bad_setting(error):
             _fail(setting, 2)

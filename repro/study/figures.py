@@ -139,7 +139,14 @@ def _running_kernel() -> Iterator[str]:
 
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as folder:
-        write_kernel_spec(str(Path(folder) / "kernels" / KERNEL), extra_arguments=["--log-level=CRITICAL"])
+        # Nothing is taken of the working directory, of a user's settings of IPython, or of a screen.
+        apart = {"IPYTHONDIR": str(Path(folder) / "ipython"), "PYTHONSAFEPATH": "1"}
+        drawing = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        write_kernel_spec(
+            str(Path(folder) / "kernels" / KERNEL),
+            overrides={"env": apart | drawing},
+            extra_arguments=["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"],
+        )
         os.environ["JUPYTER_PATH"] = folder + (os.pathsep + before if before else "")
         try:
             yield KERNEL

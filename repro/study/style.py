@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,5 +62,11 @@ RC: dict[str, Any] = {
 
 
 def use_style() -> None:
-    """Sets matplotlib's parameters for the process."""
+    """Sets matplotlib's parameters for the process: its own defaults, whatever a matplotlibrc says, and then ours.
+
+    Where figures are not drawn into a notebook, no window is needed.
+    """
+    mpl.rcdefaults()
+    if "inline" not in os.environ.get("MPLBACKEND", ""):
+        mpl.use("agg")
     mpl.rcParams.update(RC)  # type: ignore[arg-type]

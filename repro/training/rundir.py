@@ -34,6 +34,7 @@ class Verified(NamedTuple):
     result: dict[str, Any]
     curve: bytes
 
+
 _NUMBERS = ("energy", "energy_error", "rhat", "ess", "variance")
 
 
