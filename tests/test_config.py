@@ -6,14 +6,17 @@ import dataclasses
 import json
 import math
 
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repro.ansatz import slater_wavefunction
 from repro.chunks import resolve_walker_chunk
 from repro.config import RunConfig, differences
 from repro.errors import InputError
 from repro.study.profiles import PROFILES, configure
+from repro.training import size
 
 
 def test_profiles_are_the_promised_ones():
@@ -69,7 +72,7 @@ def test_the_hash_never_changes_by_accident():
         ({"sigma0": 0.0}, "positive"),
         ({"hidden": 0}, "hidden = 0: must be at least 1"),
         ({"hidden": -3}, "at least 1"),
-        ({"layers": 0}, "at least 1"),
+        ({"layers": 0}, "between 1 and 100"),
         ({"determinants": 0}, "at least 1"),
         ({"optimizer": "sgd"}, "choose one of adam"),
         ({"profile": "huge"}, "choose one of smoke, laptop, paper"),
@@ -147,6 +150,35 @@ def test_chosen_walker_chunk_divides_and_bounds(particles, walkers):
 def test_a_gpu_differentiates_all_walkers_of_the_study_at_once():
     config = configure(particles=6, v0=1.0, profile="paper")
     assert resolve_walker_chunk(config, platform="gpu") == 4096 > resolve_walker_chunk(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"walkers": 10**9}, "^walkers = 1000000000, evaluation_batches = 20: the run needs .* GB of memory at least"),
+        ({"hidden": 10**6}, "^hidden = 1000000, layers = 2, determinants = 1: the run needs 32,"),
+        ({"optimizer": "minsr", "walkers": 10**6}, "^walkers = 1000000, hidden = 64, layers = 2: the run needs 4,"),
+        ({"determinants": 10**9}, "^hidden = 64, layers = 2, determinants = 1000000000: "),
+        ({"epochs": 2**31 - 1}, "^epochs = 2147483647, pretrain_epochs = 100: the run needs"),
+        ({"sweeps": 2**31 - 1, "epochs": 10**5}, r"sweeps = 2147483647.*years of this machine .* lower one of them"),
+    ],
+)
+def test_sizes_that_the_machine_has_not_are_refused(monkeypatch, options, message):
+    monkeypatch.setattr(size, "memory_bytes", lambda: 16 * 10**9)
+    config = configure(**({"particles": 2, "v0": 1.0, "profile": "smoke"} | options))
+    with pytest.raises(InputError, match=message):
+        size.refuse_size(config, 1)
+
+
+def test_the_sizes_of_the_study_are_not_refused(monkeypatch):
+    """On a small laptop; the estimate is a lower bound, of a run as it is."""
+    monkeypatch.setattr(size, "memory_bytes", lambda: 4 * 10**9)
+    for particles in (2, 6, 20):
+        config = configure(particles=particles, v0=1.0, profile="paper")
+        size.refuse_size(config, resolve_walker_chunk(config))
+    params = slater_wavefunction(3, layers=3, hidden=8, determinants=2).init(jax.random.key(0))
+    counted = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert counted == size.parameters(configure(particles=3, v0=1.0, layers=3, hidden=8, determinants=2))
 
 
 def test_walker_chunk_must_divide():

@@ -201,6 +201,8 @@ def test_observables_of_a_run(small_run, tmp_path):
 def test_what_cannot_be_observed_is_refused(small_run, tmp_path):
     for options, message in (
         ({"batches": 3}, "batches = 3"),
+        ({"batches": 10**12}, "batches = 1000000000000: must be between"),
+        ({"batches": 10**6, "bins": 1000}, "pair densities of 8,000.0 GB"),
         ({"bins": 1}, "bins = 1"),
         ({"extent": 0.0}, "extent = 0"),
     ):

@@ -14,6 +14,8 @@ from repro.errors import InputError
 from repro.reading import parse_json, shortened
 
 SCHEMA = 1
+MOST_LAYERS = 100
+"""Each is a piece of program of its own."""
 DTYPES = ("float32", "float64")
 MAX_SEED = 2**32 - 1
 STRONGEST = 1e6
@@ -56,7 +58,7 @@ class AnsatzConfig:
     determinants: int = 1
 
     def __post_init__(self) -> None:
-        integer("layers", self.layers, 1)
+        integer("layers", self.layers, 1, MOST_LAYERS)
         integer("hidden", self.hidden, 1)
         integer("determinants", self.determinants, 1)
 

@@ -29,6 +29,7 @@ from repro.training.environment import git_revision
 from repro.training.interruptions import end_with, interruptions
 from repro.training.restart import pretraining_differences
 from repro.training.rundir import RunDirectory, checked_path
+from repro.training.size import refuse_size
 from repro.training.together import common_program
 
 STORED, WAITING, RUNNING, DONE, DIVERGED, FAILED = "stored", "waiting", "running", "done", "diverged", "failed"
@@ -258,6 +259,10 @@ def sweep(
         )
     path = checked_path(out)
     planned = plan(configs, stored, path)
+    if device == "cpu":  # a GPU, and what it has, is not looked at before a run takes it
+        for job in planned:
+            if job.state == WAITING:
+                refuse_size(job.config, 1)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -132,6 +132,12 @@ def device_record(device: jax.Device) -> dict[str, Any]:
     }
 
 
+def device_memory(device: jax.Device, count: int = 1) -> int | None:
+    """The memory of so many devices alike, in bytes; None for the CPU, whose memory is the machine's."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    return count * int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else None
+
+
 def peak_memory_bytes(device: jax.Device) -> int:
     """Peak memory of the device if it is a GPU, else the peak resident size of this process."""
     stats = device.memory_stats() if device.platform != "cpu" else None

@@ -17,6 +17,7 @@ import numpy as np
 
 from repro.chunks import map_walkers
 from repro.errors import InputError, storage_error
+from repro.machine import memory_bytes
 from repro.physics.observables import (
     Histogram,
     energy_parts,
@@ -35,6 +36,7 @@ from repro.training.restart import load_state
 from repro.training.rundir import RunDirectory
 from repro.training.state import OBSERVATION_STREAM, stream_key
 
+MOST_BATCHES = 10**6
 BLOCKS = 20
 """Batches are averaged in as many blocks; errors are of the means of blocks."""
 
@@ -177,12 +179,20 @@ def observe(
     Raises:
         InputError: if there is no usable checkpoint, or a number is out of bounds.
     """
-    if batches < BLOCKS:
-        raise InputError(f"batches = {batches}: must be at least {BLOCKS}, for errors from as many blocks")
+    if not BLOCKS <= batches <= MOST_BATCHES:
+        raise InputError(
+            f"batches = {batches}: must be between {BLOCKS}, for errors from as many blocks, and {MOST_BATCHES}"
+        )
     if not 2 <= bins <= 1000:
         raise InputError(f"bins = {bins}: must be between 2 and 1000")
     if extent is not None and not 0 < extent <= 100:
         raise InputError(f"extent = {extent:g}: must be positive and at most 100 oscillator lengths")
+    memory = memory_bytes()
+    if memory is not None and (needed := 8 * batches * bins**2) > memory:
+        raise InputError(
+            f"batches = {batches}, bins = {bins}: pair densities of {needed / 1e9:,.1f} GB, and there are "
+            f"{memory / 1e9:,.1f}; lower one of them"
+        )
     run, reporter = RunDirectory(Path(path)), reporter or Silent()
     config, chosen = run.read_config(), environment.select_device(device)
     histogram = Histogram(bins, extent_for(config.system.particles) if extent is None else extent)

@@ -25,6 +25,7 @@ from repro.training.phase import NotFiniteError, run_phase
 from repro.training.reporting import Reporter, Silent
 from repro.training.restart import Donor, donor_of, load_state
 from repro.training.rundir import RunDirectory, checked_path, claimed, packed
+from repro.training.size import refuse_size
 from repro.training.state import PRETRAINING, TRAINING, TrainState
 
 CHECKPOINT_SECONDS = 10.0
@@ -97,6 +98,9 @@ def train(
     chosen = environment.select_device(device)
     executor = executor or executor_for(config.sampling.walkers, chosen)
     chunk_size = resolve_walker_chunk(config, walker_chunk, chosen.platform)
+    refuse_size(
+        config, chunk_size, chosen.platform, environment.device_memory(chosen, executor.devices), executor.devices
+    )
     run = RunDirectory(checked_path(out))
     goes_on = resume and run.checkpoint.exists()
     donor = donor_of(config, None if pretrained is None else Path(pretrained), goes_on)
