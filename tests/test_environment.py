@@ -105,6 +105,7 @@ def test_a_platform_that_jax_does_not_know_is_named(monkeypatch):
         (PermissionError(13, "Permission denied", "there"), "there: Permission denied"),
         (InputError("a\nb\x1b[31m \udcff ä"), r"a\nb\x1b[31m \udcff ä"),
         (MemoryError(), "no memory left"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "no memory left (RESOURCE_EXHAUSTED"),
     ],
 )
 def test_the_command_line_ends_in_one_line(monkeypatch, capsys, error, told):
@@ -115,7 +116,7 @@ def test_the_command_line_ends_in_one_line(monkeypatch, capsys, error, told):
     monkeypatch.setattr(cli, "app", fails)
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code == (1 if isinstance(error, MemoryError) else 2)
+    assert ended.value.code == (1 if isinstance(error, MemoryError | RuntimeError) else 2)
     assert capsys.readouterr().err.startswith(f"error: {told}")
 
 

@@ -21,7 +21,9 @@ from repro.cli.machine import doctor
 from repro.cli.runs import evaluate, import_published, observables, train
 from repro.cli.study import claims, figures, report, store, sweep, verify, why
 from repro.errors import ReproError, StorageError, storage_error
+from repro.reading import told
 
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # XLA's word, in errors that have no type of their own
 INTERRUPTED = 130  # as shells report a death by SIGINT
 
 app = typer.Typer(
@@ -86,6 +88,8 @@ def main() -> None:
     except Exception as error:
         if setting := _bad_setting(error):
             _fail(setting, 2)
+        if OUT_OF_MEMORY in str(error):
+            _fail(f"no memory left ({told(error)}); lower --walkers, --hidden or --walker-chunk", 1)
         # Usage errors: typer carries its own copy of click, whose exceptions are known only by this method.
         describe = getattr(error, "format_message", None)
         if describe is None:

@@ -57,9 +57,14 @@ def memory_parts(config: RunConfig, chunk: int) -> list[Part]:
         part(4 * weights * item, "hidden", "layers", "determinants"),
         part(3 * walkers * particles * item, "walkers", "particles"),
         part(2 * chunk * (particles + 2) * particles * widest * item, "particles", "hidden", "determinants"),
+        part(2 * walkers * particles * ansatz.hidden * item, "walkers", "particles", "hidden"),
         part(walkers * config.evaluation.batches * item, "walkers", "evaluation_batches"),
         part(ROW_BYTES * (config.epochs + config.pretraining.epochs), "epochs", "pretrain_epochs"),
     ]
+    if config.pretraining.epochs:  # the fit is differentiated for all walkers at once, every layer kept
+        parts.append(
+            part(3 * walkers * particles * ansatz.hidden * ansatz.layers * item, "walkers", "particles", "hidden")
+        )
     if config.optimizer.name in METRIC_OF_WALKERS:
         parts.append(part(walkers * (weights + walkers) * item, "walkers", "hidden", "layers"))
     return parts
