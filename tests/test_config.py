@@ -158,7 +158,7 @@ def test_a_gpu_differentiates_all_walkers_of_the_study_at_once():
         ({"walkers": 10**7}, "^walkers = 10000000, particles = 2, hidden = 64: the run needs 4"),
         (
             {"walkers": 10**9},
-            "^walkers = 1000000000, particles = 2, hidden = 64: the run needs .* GB of memory at least",
+            "^walkers = 1000000000, particles = 2, hidden = 64: the run needs .* GB of memory",
         ),
         ({"hidden": 10**6}, "^hidden = 1000000, layers = 2, determinants = 1: the run needs 32,"),
         ({"optimizer": "minsr", "walkers": 10**6}, "^walkers = 1000000, hidden = 64, layers = 2: the run needs 4,"),

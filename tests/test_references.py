@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import sys
 
@@ -16,10 +17,10 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize
 
 from repro.config import SystemConfig
-from repro.errors import InputError
+from repro.errors import InputError, ReproError
 from repro.physics.hamiltonian import gaussian_interaction
 from repro.physics.oscillator import oscillator_orbitals
-from repro.references import known_energy, reference
+from repro.references import catalogue, known_energy, reference
 from repro.references.configuration_interaction import ci_energy, pair_interaction
 from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.quadrature import gauss_hermite
@@ -297,6 +298,34 @@ def test_the_stored_table_is_whole_by_its_own_command_and_other_ranges_can_be_ad
 def test_bad_input(method, system, modes, message):
     with pytest.raises(InputError, match=message):
         reference(method, system, modes)
+
+
+@pytest.mark.parametrize(
+    ("method", "system", "message"),
+    [
+        ("exact", SystemConfig(2, 1e6), "beyond this basis: lower"),
+        ("exact", SystemConfig(2, -20.0, 1e-5), "7,200,000 points would be needed"),
+        ("hf", SystemConfig(2, 1e6, 1e-5), "must be at least 0.05 for Hartree-Fock"),
+        ("dmrg", SystemConfig(2, 1.0, 0.05), "dmrg takes 0.1 and more"),
+    ],
+)
+def test_couplings_that_a_method_cannot_do_end_in_one_line(method, system, message):
+    """And a run goes on without a reference."""
+    with pytest.raises(ReproError, match=message):
+        reference(method, system)
+    assert method != "exact" or known_energy(system) is None
+
+
+@pytest.mark.parametrize("failed", [np.linalg.LinAlgError("no"), MemoryError(), (math.nan, 0.0, "a basis")])
+def test_a_solver_that_fails_is_told_in_one_line(monkeypatch, failed):
+    def computed(*_):
+        if isinstance(failed, tuple):
+            return failed
+        raise failed
+
+    monkeypatch.setattr(catalogue, "_computed", computed)
+    with pytest.raises(ReproError, match=r"^exact, particles = 3, v0 = 1, sigma0 = 0.5: .*; lower"):
+        reference("exact", SystemConfig(3, 1.0))
 
 
 def test_command_line_prints_json():

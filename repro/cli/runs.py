@@ -339,7 +339,9 @@ def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> No
     table = Table(title=title, show_header=False)
     error = result["energy_error"]
     table.add_row("energy", f"{result['energy']:.6f} +- {error:.6f}")
-    if exact is not None:
+    if exact is None:
+        table.add_row("exact", "not known")
+    else:
         difference = result["energy"] - exact
         sigma = f", {difference / error:+.1f} sigma" if error > 0 else ""
         relative = f", {100 * difference / abs(exact):+.4f} %" if exact else ""

@@ -5,10 +5,13 @@ A method is imported when it computes: most of what asks for a reference finds i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from repro.config import SystemConfig
-from repro.errors import InputError
+from repro.config.checks import choice
+from repro.errors import InputError, ReproError
+from repro.reading import told
 from repro.references.progress import Progress
 
 METHODS = ("exact", "ci", "hf", "dmrg")
@@ -62,6 +65,36 @@ def _exact(system: SystemConfig, progress: Progress | None) -> tuple[float, floa
     return energy, error, f"no-core shell model, {steps[-1].basis}"
 
 
+MILDER = "lower |v0|, or bring sigma0 closer to 1"
+
+
+def _case(method: str, system: SystemConfig) -> str:
+    return f"{method}, particles = {system.particles}, v0 = {system.v0:g}, sigma0 = {system.sigma0:g}"
+
+
+def _computed(
+    method: str, system: SystemConfig, modes: int | None, progress: Progress | None
+) -> tuple[float, float, str]:
+    """Energy, error and basis by any method."""
+    particles, v0, sigma0 = system.particles, system.v0, system.sigma0
+    if method == "ci":
+        from repro.references.configuration_interaction import ci_energy
+
+        assert modes is not None
+        return *ci_energy(particles, modes, v0, sigma0), f"{modes} oscillator modes"
+    if method == "hf":
+        from repro.references.hartree_fock import hartree_fock_energy
+
+        if particles > MAX_HARTREE_FOCK_PARTICLES:
+            raise InputError(f"particles = {particles}: Hartree-Fock takes at most {MAX_HARTREE_FOCK_PARTICLES}")
+        return hartree_fock_energy(particles, v0, sigma0)
+    if method == "dmrg":
+        from repro.references.dmrg import dmrg_energy
+
+        return dmrg_energy(particles, v0, sigma0, progress)
+    return _exact(system, progress)
+
+
 def reference(
     method: str, system: SystemConfig, modes: int | None = None, progress: Progress | None = None
 ) -> Reference:
@@ -77,28 +110,14 @@ def reference(
         InputError: for an unknown method, ``modes`` where they mean nothing, or a case that the method cannot do.
         ReproError: if the method does not converge.
     """
-    particles, v0, sigma0 = system.particles, system.v0, system.sigma0
-    if method not in METHODS:
-        raise InputError(f"method = {method!r}: unknown; choose one of {', '.join(METHODS)}")
+    choice("method", method, METHODS)
     if method != "ci" and modes is not None:
         raise InputError(f"modes = {modes}: only --method ci has modes; leave --modes out")
-    chosen = None
-    if method == "ci":
-        from repro.references.configuration_interaction import ci_energy
-
-        chosen = STUDY_MODES if modes is None else modes
-        energy, error = ci_energy(particles, chosen, v0, sigma0)
-        basis = f"{chosen} oscillator modes"
-    elif method == "hf":
-        from repro.references.hartree_fock import hartree_fock_energy
-
-        if particles > MAX_HARTREE_FOCK_PARTICLES:
-            raise InputError(f"particles = {particles}: Hartree-Fock takes at most {MAX_HARTREE_FOCK_PARTICLES}")
-        energy, error, basis = hartree_fock_energy(particles, v0, sigma0)
-    elif method == "dmrg":
-        from repro.references.dmrg import dmrg_energy
-
-        energy, error, basis = dmrg_energy(particles, v0, sigma0, progress)
-    else:
-        energy, error, basis = _exact(system, progress)
-    return Reference(energy, error, method, particles, v0, sigma0, basis, chosen)
+    chosen = (STUDY_MODES if modes is None else modes) if method == "ci" else None
+    try:
+        energy, error, basis = _computed(method, system, chosen, progress)
+    except (ArithmeticError, MemoryError, RuntimeError, ValueError) as failed:  # of numpy, scipy and block2
+        raise ReproError(f"{_case(method, system)}: did not converge ({told(failed)}); {MILDER}") from failed
+    if not (math.isfinite(energy) and error >= 0):
+        raise ReproError(f"{_case(method, system)}: gives no number ({energy} +- {error}); {MILDER}")
+    return Reference(energy, error, method, system.particles, system.v0, system.sigma0, basis, chosen)

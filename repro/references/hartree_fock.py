@@ -22,6 +22,8 @@ from repro.references.quadrature import Reals
 from repro.references.sinc import sinc_kinetic
 
 EXTENT = 7.0
+UNRESOLVED = 3.0
+"""In a range so many times shorter than their distance, neighbours on a grid see a hundredth of the interaction."""
 _SEED = 20240301
 
 
@@ -106,8 +108,14 @@ def hartree_fock_energy(particles: int, v0: float, sigma0: float, points: int = 
     ``points`` and with 4/3 as many points, whose distance is the error.
 
     Raises:
-        ReproError: if no start converges.
+        ReproError: if no start converges, or the interaction is too narrow for the grid.
     """
+    finer = _Problem(particles, v0, sigma0, points)
+    if v0 != 0.0 and sigma0 < finer.spacing / UNRESOLVED:
+        raise ReproError(
+            f"sigma0 = {sigma0:g}: must be at least {finer.spacing / UNRESOLVED:.2g} for Hartree-Fock, or neighbours on "
+            f"its grid, {finer.spacing:.2g} apart, do not feel each other"
+        )
     coarse = _Problem(particles, v0, sigma0, points // 2)
     energies = [_solve(coarse, start) for start in coarse.starts()]
     best = int(np.argmin(energies))

@@ -22,6 +22,8 @@ from repro.references.sinc import sinc_kinetic
 
 TOLERANCE = 1e-12
 MAX_FUNCTIONS = 256
+EXTENT, MAX_POINTS = 9.0, 4000
+"""How far the grid reaches, in oscillator lengths of the relative motion, and how many points it may have."""
 LENGTHS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
@@ -54,7 +56,7 @@ def relative_energy_oscillator(v0: float, sigma0: float, functions: int, length:
     return float(eigh(matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
 
 
-def relative_energy_sinc(v0: float, sigma0: float, spacing: float, extent: float = 9.0) -> float:
+def relative_energy_sinc(v0: float, sigma0: float, spacing: float, extent: float = EXTENT) -> float:
     """The same on a uniform grid, by odd combinations of sinc functions.
 
     The kinetic energy is that of Colbert and Miller, J. Chem. Phys. 96, 1982 (1992).
@@ -77,7 +79,7 @@ def two_body_energy(v0: float, sigma0: float) -> tuple[float, float]:
         Energy and error in hbar omega.
 
     Raises:
-        ReproError: if the energy does not converge (an interaction far narrower than the oscillator length).
+        ReproError: if the energy does not converge, or its check would need too many points.
     """
     functions = 32
     length = min(LENGTHS, key=lambda b: relative_energy_oscillator(v0, sigma0, functions, b))
@@ -87,9 +89,15 @@ def two_body_energy(v0: float, sigma0: float) -> tuple[float, float]:
         if functions > MAX_FUNCTIONS:
             raise ReproError(
                 f"v0 = {v0:g}, sigma0 = {sigma0:g}: the two-body energy is not converged with {MAX_FUNCTIONS} "
-                "functions; sigma0 is too small for this basis"
+                "functions; so strong or so narrow an interaction is beyond this basis: lower |v0| or raise sigma0"
             )
         finer = relative_energy_oscillator(v0, sigma0, functions, length)
         energy, change = finer, abs(finer - energy)
-    check = relative_energy_sinc(v0, sigma0, spacing=min(0.06, sigma0 / 8.0))
+    spacing = min(0.06, sigma0 / 8.0)
+    if EXTENT / spacing > MAX_POINTS:
+        raise ReproError(
+            f"sigma0 = {sigma0:g}: {EXTENT / spacing:,.0f} points would be needed to check the two-body energy, but "
+            f"{MAX_POINTS:,} are the most; sigma0 of {8 * EXTENT / MAX_POINTS:g} and more can be checked"
+        )
+    check = relative_energy_sinc(v0, sigma0, spacing)
     return 0.5 + energy, float(max(change, abs(check - energy)))
