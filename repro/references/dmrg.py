@@ -90,14 +90,12 @@ def dmrg_energy(particles: int, v0: float, sigma0: float, progress: Progress | N
         tolerance at which sweeps end; and how.
 
     Raises:
-        InputError: if block2 is not installed, for more particles than were tried, or a shorter range than the grid has.
+        InputError: if block2 is not installed, for more particles than were tried, or for too short a range.
     """
     if not 2 <= particles <= MAX_PARTICLES:
         raise InputError(f"particles = {particles}: dmrg takes 2 to {MAX_PARTICLES}")
     if v0 != 0.0 and sigma0 < FINEST:
-        raise InputError(
-            f"sigma0 = {sigma0:g}: dmrg takes {FINEST:g} and more, the distance of points on its finest grid"
-        )
+        raise InputError(f"sigma0 = {sigma0:g}: dmrg takes {FINEST:g} and more, the spacing of its finest grid")
     try:
         import pyblock2.driver.core  # noqa: F401
     except ImportError as error:

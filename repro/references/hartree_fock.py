@@ -113,8 +113,8 @@ def hartree_fock_energy(particles: int, v0: float, sigma0: float, points: int = 
     finer = _Problem(particles, v0, sigma0, points)
     if v0 != 0.0 and sigma0 < finer.spacing / UNRESOLVED:
         raise ReproError(
-            f"sigma0 = {sigma0:g}: must be at least {finer.spacing / UNRESOLVED:.2g} for Hartree-Fock, or neighbours on "
-            f"its grid, {finer.spacing:.2g} apart, do not feel each other"
+            f"sigma0 = {sigma0:g}: must be at least {finer.spacing / UNRESOLVED:.2g} for Hartree-Fock, or neighbours "
+            f"on its grid, {finer.spacing:.2g} apart, do not feel each other"
         )
     coarse = _Problem(particles, v0, sigma0, points // 2)
     energies = [_solve(coarse, start) for start in coarse.starts()]

@@ -22,6 +22,7 @@ from repro.console import duration
 from repro.errors import InputError, ReproError
 from repro.machine import processors
 from repro.reading import read_json
+from repro.study.parameters import TYPES, notebook_declares, refuse_unfit
 from repro.study.store import RunSource, project_path
 from repro.study.verdicts import Verdict, restored
 from repro.training.files import write_atomic
@@ -39,7 +40,6 @@ KERNEL = "repro-running-interpreter"
 MOST_JOBS = 4
 GLANCE_SECONDS = 0.3
 """How often the output of the notebook at hand is looked for."""
-_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 def notebook_paths() -> dict[str, Path]:
@@ -94,19 +94,9 @@ def checked_parameters(notebook: Path, values: dict[str, Any]) -> dict[str, Any]
     """``values`` if the notebook declares all of them with fitting types.
 
     Raises:
-        InputError: for a parameter that the notebook does not declare, or a value of another type. (Papermill itself
-            takes both.)
+        InputError: for a parameter that the notebook does not declare, or a value of another type.
     """
-    import papermill
-
-    declared = papermill.inspect_notebook(str(notebook))
-    for name, value in values.items():
-        if name not in declared:
-            raise InputError(f"{notebook.name}: unknown parameter {name!r}; known are {', '.join(declared)}")
-        kind = _TYPES[declared[name]["inferred_type_name"]]
-        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        if not fits and not (kind is float and isinstance(value, int) and not isinstance(value, bool)):
-            raise InputError(f"{notebook.name}: {name} = {value!r}: must be of type {kind.__name__}")
+    refuse_unfit(notebook.name, notebook_declares(notebook), values)
     return values
 
 
@@ -116,17 +106,15 @@ def parse_assignments(notebook: Path, assignments: Sequence[str]) -> dict[str, A
     Raises:
         InputError: for a text without "=", an unknown name, or a value that is no such thing.
     """
-    import papermill
-
-    declared = papermill.inspect_notebook(str(notebook))
+    declared = notebook_declares(notebook)
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"-p {assignment}: must be NAME=VALUE")
-        kind = declared.get(name, {}).get("inferred_type_name", "str")
+        kind = declared.get(name, "str")
         try:
-            values[name] = {"true": True, "false": False}[text.lower()] if kind == "bool" else _TYPES[kind](text)
+            values[name] = {"true": True, "false": False}[text.lower()] if kind == "bool" else TYPES[kind](text)
         except (KeyError, ValueError) as error:
             raise InputError(f"{notebook.name}: {name} = {text!r}: must be of type {kind}") from error
     return checked_parameters(notebook, values)
