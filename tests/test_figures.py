@@ -205,7 +205,7 @@ def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, messa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("F99",), "figure 'F99': unknown; known are F01, F02, F03,"),
+        (("F99",), "figure = 'F99': unknown; did you mean F09? choose one of F01, F02, F03,"),
         (("F14", "-p", "seed=x"), "must be of type int"),
         (("F08", "-p", "seed"), "must be NAME=VALUE"),
         (("F08", "-p", "colour=red"), "unknown parameter 'colour'"),

@@ -446,7 +446,7 @@ def test_divergence_is_a_result(tmp_path):
         (("--optimizer", "ngd", "--minres-iterations", "0"), "minres_iterations = 0: must be at least 1"),
         (("--optimizer", "kfac", "--minres-iterations", "9"), "has no effect on kfac"),
         (("--optimizer", "adam", "--start", "aligned"), "has no effect on adam"),
-        (("--device", "tpu"), "choose cpu or gpu"),
+        (("--device", "tpu"), "choose one of cpu, gpu"),
         (("--walker-chunk", "7"), "must divide"),
         (("--nonsense", "1"), "No such option"),
     ],

@@ -363,7 +363,7 @@ def test_why_shows_the_whole_chain(capsys):
     shown = capsys.readouterr().out
     for part in ("figures/F06.ipynb", "dgd-A2-V-10-seed0", "repro/curvature/metric.py (decision_metric)", "revision"):
         assert part in shown
-    with pytest.raises(InputError, match="figure 'F99': unknown"):
+    with pytest.raises(InputError, match="figure = 'F99': unknown"):
         chain_of("F99")
 
 

@@ -94,7 +94,8 @@ def main() -> None:
         describe = getattr(error, "format_message", None)
         if describe is None:
             raise
-        _fail(f"{describe()} (see `repro --help`)", 2)
+        context = getattr(error, "ctx", None)
+        _fail(f"{describe()} (see `{context.command_path if context else 'repro'} --help`)", 2)
 
 
 def _bad_setting(error: Exception) -> str:

@@ -47,6 +47,8 @@ def bench_epoch(
 
     Each is compiled and timed in a process of its own; everything of an epoch is included. Other work on the machine
     only ever adds to the seconds: more rounds, now or later with --resume, come closer to what an epoch takes.
+
+    Example: repro bench epoch --optimizer dgd --particles 2 --walkers 1024 --sweeps 40 --out output/T01.csv
     """
     from repro.runtime import configure_jax
 
@@ -88,6 +90,8 @@ def bench_parts(
     Sampling, local energy, gradient and the parts of the update are timed apart, with the operations of their matrix
     products and the fraction of this machine's own rate that they reach. Particles, walkers and units a layer are
     varied one at a time, from the first of each list.
+
+    Example: repro bench parts --optimizer dgd --particles 4 --walkers 1024 --hidden 64 --out output/parts.csv
     """
     from repro.runtime import configure_jax
 
@@ -127,6 +131,8 @@ def bench_peers(
     """The same work by folx and NetKet on the same ansatz: Laplacians and natural-gradient steps, about 10 minutes.
 
     Needs one of them: `make setup LOCK=peers`. Each is timed in a process of its own.
+
+    Example: repro bench peers --particles 2 --walkers 1024 --out output/peers.csv
     """
     from repro.runtime import configure_jax
 
@@ -159,6 +165,8 @@ def bench_kronecker(
 
     Each state is trained in double precision, and its metric formed as a matrix. The relative distance is that of the
     Kronecker products from the metric's blocks, the gain that of KFAC's direction over the gradient.
+
+    Example: repro bench kronecker --seeds 2 --out output/kronecker.csv
     """
     from repro.runtime import configure_jax
 
@@ -188,6 +196,8 @@ def bench_sweeps(
 
     A state of each case is trained, with walks that find their own length; then its parameters are held and every
     length asked for measures its energy, and how many independent samples it makes a second.
+
+    Example: repro bench sweeps --cases 2:-10 --sweeps 10 --sweeps auto --out output/sweeps.csv
     """
     from repro.runtime import configure_jax
 

@@ -27,6 +27,8 @@ def reference(
     independent check of exact (needs block2: make setup LOCK=dmrg).
 
     The error is the numerical error of the method's own value, not what the method leaves out.
+
+    Example: repro reference --method exact --particles 6 --v0 -20
     """
     from repro.config import SystemConfig
     from repro.references import reference as compute

@@ -8,7 +8,10 @@ import typer
 
 
 def doctor() -> None:
-    """Say what this machine has, what is wrong with it, and how to mend it; exit code 1 if something is."""
+    """Say what this machine has, what is wrong with it, and how to mend it; exit code 1 if something is.
+
+    Example: repro doctor
+    """
     from repro.runtime import configure_jax
 
     configure_jax()

@@ -262,6 +262,8 @@ def evaluate(
     """Measure the final energy of a run: further batches at fixed parameters, autocorrelation-aware error, split R-hat.
 
     A run stored without its checkpoint cannot be sampled again; its stored result is shown, and said to be so.
+
+    Example: repro evaluate runs/first --json
     """
     from repro.runtime import configure_jax
 

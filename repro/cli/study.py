@@ -35,6 +35,8 @@ def figures(
 
     What was read from stored runs and what was computed is printed, figure by figure, and at the end the verdicts on
     all claims that these figures show.
+
+    Example: repro figures F14 --parameter profile=smoke --parameter seed=3 --out output/smoke
     """
     from repro.study.display import show_verdicts
     from repro.study.figures import make_figures
@@ -127,7 +129,10 @@ def claims(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge every claim of the study from the stored runs: reproduced, not reproduced, undecided."""
+    """Judge every claim of the study from the stored runs: reproduced, not reproduced, undecided.
+
+    Example: repro claims --json
+    """
     from repro.study.manifest import storing, write_manifest
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.verify import judge_all, write_verdicts
@@ -156,6 +161,8 @@ def verify(
 
     A run that is trained again on the machine it was made on gives the same digits; elsewhere its energies must agree
     within five standard errors. Exit code 1 if anything cannot be confirmed.
+
+    Example: repro verify --audit 10 --seed 1
     """
     import time
 
@@ -184,7 +191,10 @@ def verify(
 def why(
     figure: Annotated[str, typer.Argument(help="A figure or table, such as F06.", show_default=False)],
 ) -> None:
-    """Show what a figure rests on: its claims, its notebook, the runs with their configurations, and the code."""
+    """Show what a figure rests on: its claims, its notebook, the runs with their configurations, and the code.
+
+    Example: repro why F06
+    """
     from repro.console import terminal
     from repro.study.chain import chain_of
 
@@ -195,7 +205,10 @@ def report(
     figures_in: Annotated[Path, typer.Option("--figures", help="Where `repro figures` left them.")] = Path("output"),
     out: Annotated[Path, typer.Option("--out", help="Where index.html goes.")] = Path("report"),
 ) -> None:
-    """Write one self-contained page with the verdicts, every figure, the ledger and the provenance."""
+    """Write one self-contained page with the verdicts, every figure, the ledger and the provenance.
+
+    Example: repro report --figures output --out report
+    """
     from repro.study.report import write_report
 
     path = write_report(figures_in, out)

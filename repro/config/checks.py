@@ -19,6 +19,8 @@ LARGEST, SMALLEST = 3.4028234e38, 1.1754944e-38
 
 def shown(value: object) -> str:
     """A value in an error, whatever it is."""
+    if isinstance(value, float):
+        return f"{value:g}"
     try:
         return shortened(repr(value))
     except (ValueError, RecursionError):  # Python prints no integer of more than 4300 digits

@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from repro.config import BEYOND, differences
-from repro.errors import InputError
+from repro.config.checks import choice
 from repro.optimizers.presets import COMPOSITIONS
 from repro.study.claims import Claim, claims_of, load_claims
 from repro.study.evidence import configs_of
@@ -76,7 +76,7 @@ def chain_of(figure: str) -> Tree:
     notebooks = notebook_paths()
     if figure not in notebooks:
         known = sorted({claim.figure for claim in load_claims()} | set(notebooks))
-        raise InputError(f"figure {figure!r}: unknown; known are {', '.join(known)}")
+        choice("figure", figure, known)
     root = project_path(STORED_RUNS)
     source = RunSource(root, root, quiet=True)
     tree = Tree(Text(figure, "bold"))

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from repro.config.checks import choice
 from repro.console import duration
 from repro.errors import InputError, ReproError
 from repro.machine import processors
@@ -296,8 +297,7 @@ def make_figures(
             f"{project_path(NOTEBOOKS)}: no notebooks there; `repro figures` needs the project's source tree"
         )
     for name in names:
-        if name not in notebooks:
-            raise InputError(f"figure {name!r}: unknown; known are {', '.join(notebooks)}")
+        choice("figure", name, tuple(notebooks))
     wanted = {name: notebooks[name] for name in (names or notebooks)}
     out = out.absolute()
     parameters = {name: parse_assignments(path, assignments) for name, path in wanted.items()}

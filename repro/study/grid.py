@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from itertools import product
@@ -10,7 +11,7 @@ from typing import Any
 
 from repro.config import OPTIMIZER_OPTIONS, RunConfig
 from repro.errors import InputError
-from repro.reading import read_toml
+from repro.reading import read_toml, shortened
 from repro.study.profiles import configure
 
 KEYS = (
@@ -55,7 +56,9 @@ def read_grid(path: Path) -> list[RunConfig]:
 
 def _combinations(table: dict[str, Any], place: str) -> list[RunConfig]:
     if unknown := next((key for key in table if key not in KEYS), None):
-        raise InputError(f"{place}: unknown key {unknown!r}; known are {', '.join(KEYS)}")
+        near = difflib.get_close_matches(unknown, KEYS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"{place}: unknown key {shortened(repr(unknown))}; {meant}known are {', '.join(KEYS)}")
     for required in ("particles", "v0"):
         if required not in table:
             raise InputError(f"{place}: missing key {required!r}")

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from repro.config import SystemConfig
-from repro.errors import InputError
+from repro.config.checks import choice
 from repro.references.catalogue import METHODS, STUDY_MODES, reference
 from repro.references.stored import Row, command_of, encode, read_references
 from repro.study.evidence import case_label
@@ -36,8 +36,8 @@ def fill_table(
     Raises:
         InputError: for an unknown method, or a case that a method cannot do.
     """
-    if unknown := [method for method in methods if method not in METHODS]:
-        raise InputError(f"method = {unknown[0]!r}: unknown; choose among {', '.join(METHODS)}")
+    for method in methods:
+        choice("method", method, METHODS)
     cases = list(product(methods, systems))
     rows = read_references(path)
     there = {(row.reference.method, row.reference.system) for row in rows}

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from repro import __version__
+from repro.config.checks import choice
 from repro.errors import InputError
 from repro.machine import processors
 from repro.reading import told
@@ -56,8 +57,8 @@ def select_device(wanted: str | None) -> jax.Device:
     Raises:
         InputError: for a GPU that is not there, an unknown name, or settings of JAX that no run can be made with.
     """
-    if wanted not in (None, "cpu", "gpu"):
-        raise InputError(f"device = {wanted!r}: unknown; choose cpu or gpu")
+    if wanted is not None:
+        choice("device", wanted, ("cpu", "gpu"))
     refuse_settings()
     if wanted != "cpu":
         try:
