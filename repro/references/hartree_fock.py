@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.linalg import eigh
 
-from repro.errors import ReproError
+from repro.errors import InputError, ReproError
 from repro.physics.hamiltonian import gaussian_interaction
 from repro.physics.oscillator import oscillator_orbitals
 from repro.references.quadrature import Reals
@@ -108,11 +108,12 @@ def hartree_fock_energy(particles: int, v0: float, sigma0: float, points: int = 
     ``points`` and with 4/3 as many points, whose distance is the error.
 
     Raises:
-        ReproError: if no start converges, or the interaction is too narrow for the grid.
+        InputError: if the interaction is too narrow for the grid.
+        ReproError: if no start converges.
     """
     finer = _Problem(particles, v0, sigma0, points)
     if v0 != 0.0 and sigma0 < finer.spacing / UNRESOLVED:
-        raise ReproError(
+        raise InputError(
             f"sigma0 = {sigma0:g}: must be at least {finer.spacing / UNRESOLVED:.2g} for Hartree-Fock, or neighbours "
             f"on its grid, {finer.spacing:.2g} apart, do not feel each other"
         )
