@@ -64,8 +64,8 @@ def header_of(arrays: dict[str, np.ndarray], name: str, source: Path) -> dict[st
     """
     array = arrays.get(name)
     if array is None or array.dtype != np.uint8:
-        raise InputError(f"{source}: not an archive of this package (no {name})")
+        raise InputError(f"{source}: not a checkpoint or network of this package (no {name})")
     document = parse_json(array.tobytes().decode("utf-8", "replace"), f"{source}, {name}")
     if not isinstance(document, dict):
-        raise InputError(f"{source}: not an archive of this package ({name} is no object)")
+        raise InputError(f"{source}: not a checkpoint or network of this package ({name} is no object)")
     return document
