@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from repro.config.checks import integer
 from repro.errors import InputError
 from repro.study.benchmarks.isolated import keep, write_table
 from repro.study.fisher_images import FisherMatrices, fisher_matrices, small_run
@@ -25,6 +26,10 @@ AGREEMENT = 1e-6
 def quality(seed: int, matrices: FisherMatrices) -> dict[str, Any]:
     """A row of the table, from the matrices of the state of a seed."""
     return {"seed": seed} | {name: float(getattr(matrices, name)) for name in NUMBERS}
+
+
+MOST_STATES = 10_000
+"""Each takes some ten seconds."""
 
 
 def bench_kronecker(seeds: int, out: Path, tell: Callable[[str], None]) -> pd.DataFrame:
@@ -41,8 +46,7 @@ def bench_kronecker(seeds: int, out: Path, tell: Callable[[str], None]) -> pd.Da
     Raises:
         InputError: for no seed at all, or if the table is there already.
     """
-    if seeds < 1:
-        raise InputError(f"seeds = {seeds}: must be at least 1")
+    integer("seeds", seeds, 1, MOST_STATES)
     keep(out)
     rows = []
     for seed in range(seeds):
