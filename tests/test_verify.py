@@ -16,14 +16,14 @@ import pytest
 
 from repro.errors import InputError, StorageError
 from repro.optimizers import second_order
-from repro.study import manifest, verify
+from repro.study import audit, consistency, manifest, tables, verify
 from repro.study.benchmarks import kronecker
 from repro.study.chain import chain_of
+from repro.study.claims import load_claims
 from repro.study.manifest import MANIFEST, check_manifest, store_runs, write_manifest
 from repro.study.profiles import configure
 from repro.study.store import load_run, project_path
 from repro.study.verdicts import Verdict
-from repro.study.verify import cost
 from repro.training import environment
 from repro.training.run import train
 from repro.training.rundir import RunDirectory, packed
@@ -140,7 +140,7 @@ def test_long_tables_are_stored_packed(made, tmp_path, monkeypatch):
     assert not run.pretraining.exists()
     assert run.read_table(run.pretraining) == plain.pretraining.read_bytes()
     assert load_run(run.path).curve.equals(load_run(made.path).curve)
-    assert cost(load_run(run.path)) == cost(load_run(made.path)) > 0.0
+    assert audit.cost(load_run(run.path)) == audit.cost(load_run(made.path)) > 0.0
     file = packed(run.curve)
     content = file.read_bytes()
     manifest.store_table(run.read_table(run.curve), run.curve)
@@ -218,13 +218,32 @@ def test_a_folder_of_another_name_is_caught(root):
     assert "should be named" in verify.stored_runs(root)[1][0]
 
 
-@pytest.mark.parametrize("text", [None, "not a checksum\n"])
-def test_a_manifest_that_is_none(root, text):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "missing"), (b"not a checksum\n", "line 1: not a checksum"), (b"\xff\xfe", "line 1: not a checksum")],
+)
+def test_a_manifest_that_is_none(root, content, message):
     (root / MANIFEST).unlink()
-    if text:
-        (root / MANIFEST).write_text(text)
-    with pytest.raises(InputError, match=r"missing|not a checksum"):
-        check_manifest(root)
+    if content:
+        (root / MANIFEST).write_bytes(content)
+    assert message in check_manifest(root)[0]
+
+
+def test_the_citation_names_the_manifest(tmp_path):
+    """The anchor outside of the data: it is the stored manifest's, and it is renewed with it."""
+    assert manifest.check_anchor(STORED) == []
+    root = tmp_path / "paper_runs"
+    root.mkdir()
+    write_manifest(root)
+    citation = tmp_path / manifest.CITATION
+    assert manifest.check_anchor(root) == []
+    citation.write_text(project_path(manifest.CITATION).read_text())
+    assert "names another manifest" in manifest.check_anchor(root)[0]
+    manifest.write_anchor(root)
+    assert manifest.manifest_digest(root) in citation.read_text()
+    assert manifest.check_anchor(root) == []
+    citation.write_text("cff-version: 1.2.0")
+    assert "none" in manifest.check_anchor(root)[0]
 
 
 def verdict(**values):
@@ -239,6 +258,10 @@ def verdict(**values):
         ([verdict(found=4)], "other runs"),
         ([], "no verdict is stored"),
         ([verdict(), verdict(claim="F99")], "no such claim"),
+        ([verdict(told="median 9")], "its told is stored as 'median 9', the data give ''"),
+        ([verdict(false_alarm=0.01)], "its false-alarm is stored as 0.01, the data give 0.03"),
+        ([verdict(needs="5 seeds")], "its needs is stored"),
+        ([verdict(wanted=6)], "its wanted is stored"),
     ],
 )
 def test_verdicts_that_cannot_be_confirmed(stored, message):
@@ -249,9 +272,13 @@ def test_verdicts_are_stored_and_read(tmp_path):
     verify.write_verdicts(tmp_path, [verdict(), verdict(claim="F03", false_alarm=None)])
     assert verify.read_verdicts(tmp_path) == [verdict(), verdict(claim="F03", false_alarm=None)]
     assert verify.unconfirmed(verify.read_verdicts(tmp_path), verify.read_verdicts(tmp_path)) == []
-    (tmp_path / verify.VERDICTS).write_text("{")
-    with pytest.raises(InputError, match="damaged"):
+    verify.write_verdicts(tmp_path, [verdict(), verdict()])
+    with pytest.raises(InputError, match="F02 is there twice"):
         verify.read_verdicts(tmp_path)
+    for content in (b"{", b"\xff", b"5", b"[5]", b"[{}]", b"[" * 100_000):
+        (tmp_path / verify.VERDICTS).write_bytes(content)
+        with pytest.raises(InputError, match="damaged"):
+            verify.read_verdicts(tmp_path)
     (tmp_path / verify.VERDICTS).unlink()
     with pytest.raises(InputError, match="repro claims --store"):
         verify.read_verdicts(tmp_path)
@@ -261,34 +288,163 @@ def test_the_stored_verdicts_are_confirmed():
     assert verify.unconfirmed(verify.read_verdicts(STORED), verify.judge_all(STORED)) == []
 
 
+# Numbers against each other
+
+
+def test_the_stored_runs_do_not_contradict_themselves():
+    runs, _ = verify.stored_runs(STORED)
+    assert [line for run in runs for line in consistency.run_problems(run)] == []
+    assert consistency.shared_curves(runs) == []
+    assert tables.table_problems(STORED) == []
+
+
+DIVERGED = {"status": "diverged", "phase": "training", "epoch": 40}
+
+
+def forged(run, column=None, epoch=0, by=1.0, **result):
+    """A run with one number of its curve multiplied, or others in its result."""
+    curve = run.curve.copy()
+    if column:
+        curve[column] = curve[column].astype(float)
+        curve.loc[epoch, column] *= by
+    return replace(run, curve=curve, result=run.result | result)
+
+
+@pytest.mark.parametrize(
+    ("forge", "message"),
+    [
+        (lambda run: replace(run, curve=run.curve.head(60)), "should have epochs 1 to 61"),
+        (lambda run: replace(run, curve=run.curve.drop(30)), "should have epochs 1 to 61"),
+        (lambda run: forged(run, "epoch", 5, 2.0), "should have epochs 1 to 61"),
+        (lambda run: replace(run, curve=run.curve.drop(columns="mu")), "the curve lacks mu"),
+        (lambda run: forged(run, "energy", 5, np.nan), "energy of epoch 6 is not a finite number"),
+        (lambda run: forged(run, "energy_error", 5, 1.001), "energy_error of epoch 6 is not that of its variance"),
+        (lambda run: forged(run, "acceptance", 5, 3.0), "acceptance leaves 0 to 1"),
+        (lambda run: forged(run, "seconds", 5, 2.0), "training_seconds is not the sum"),
+        (lambda run: forged(run, energy_error=run.result["energy_error"] / 10), "is not that of its variance and ess"),
+        (lambda run: forged(run, ess=1e9), "is not between 0 and the"),
+        (lambda run: forged(run, energy=-9.0), "is below all energies of the last fifth"),
+        (lambda run: forged(run, energy=9.0), "is above all energies of the last fifth"),
+        (lambda run: forged(run, energy="low"), "final energy: damaged"),
+        (lambda run: forged(run, status="fine"), "status 'fine'"),
+        (lambda run: forged(run, status="diverged", phase="training"), "curve: damaged"),
+        (lambda run: replace(run, result=run.result | DIVERGED), "should have epochs 1 to 39"),
+    ],
+)
+def test_a_number_that_others_contradict(made, forge, message):
+    run = load_run(made.path)
+    assert consistency.run_problems(run) == []
+    assert any(message in line for line in consistency.run_problems(forge(run)))
+
+
+def test_a_run_that_diverged_may_be_shorter(made):
+    run = load_run(made.path)
+    short = replace(run, curve=run.curve.head(39))
+    times = {"seconds_per_epoch": short.curve["seconds"].median(), "training_seconds": short.curve["seconds"].sum()}
+    assert consistency.run_problems(replace(short, result=run.result | times | DIVERGED)) == []
+
+
+OBSERVED = "dgd-A2-V-20-seed0-44052766"
+
+
+@pytest.mark.parametrize(
+    ("forge", "message"),
+    [
+        (lambda seen: seen.scalars["kinetic"].update(mean=4.7), "not the sum of its parts"),
+        (lambda seen: seen.scalars["energy"].update(mean=-2.45), "standard errors from the final energy"),
+        (lambda seen: seen.density.loc.__setitem__((40, "n"), 9.0), "particles"),
+        (lambda seen: seen.pair_density.loc.__setitem__((1600, "n2"), 9.0), "the pair density holds"),
+        (lambda seen: seen.occupations.loc.__setitem__((0, "occupation"), 0.99), "not the eigenvalues"),
+    ],
+)
+def test_observables_that_others_contradict(monkeypatch, forge, message):
+    run = load_run(STORED / OBSERVED)
+    seen = consistency.observables_of(run)
+    monkeypatch.setattr(consistency, "observables_of", lambda run: seen)
+    forge(seen)
+    assert any(message in line for line in consistency.run_problems(run))
+
+
+def test_curves_that_are_used_twice(made):
+    """A common beginning is what runs from one start have; what has no effect makes no other run."""
+    run = load_run(made.path)
+    noise = np.random.default_rng(0).normal(size=len(run.curve))
+    other = replace(
+        run,
+        path=run.path.parent / "other",
+        config=replace(run.config, optimizer=configure(particles=2, v0=-10.0, optimizer="ngd").optimizer),
+        curve=run.curve.assign(energy=run.curve["energy"].where(run.curve["epoch"] <= 7, noise)),
+    )
+    assert consistency.shared_curves([run, other]) == []
+    longer = replace(run, path=run.path.parent / "longer", config=replace(run.config, epochs=100))
+    assert consistency.shared_curves([run, longer]) == []
+
+    def told(**changes):
+        (problem,) = consistency.shared_curves([run, replace(other, **changes)])
+        return problem
+
+    assert "the first 61 epochs are those of other, which differs in optimizer" in told(curve=run.curve)
+    shifted = run.curve.assign(epoch=run.curve["epoch"] + 1)
+    assert "epoch 61 of the curve is epoch 62 of other" in told(curve=shifted)
+    assert "differs in seed" in told(config=replace(run.config, seed=1))
+    again = run.curve.copy()
+    again.loc[9, ["energy", "variance"]] = again.loc[3, ["energy", "variance"]]
+    assert consistency.shared_curves([replace(run, curve=again)]) == [
+        f"{made.path.name}: epochs 4 and 10 of the curve are the same"
+    ]
+    exact = run.curve.assign(energy=2.0, variance=0.0)
+    assert consistency.shared_curves([replace(run, curve=exact), replace(other, curve=exact)]) == []
+
+
+def test_tables_and_references_that_others_contradict(tmp_path, monkeypatch):
+    for name in ("benchmarks", "growth", "kronecker", "references", "grids"):
+        shutil.copytree(STORED / name, tmp_path / name)
+    assert tables.table_problems(tmp_path) == []
+    peers = tmp_path / "growth" / "peers.csv"
+    peers.write_text(peers.read_text().replace(",1.1602", ",1.6602", 1))
+    (tmp_path / "benchmarks" / "T01.csv").write_bytes(b"\xff\xfe")
+    (tmp_path / "kronecker" / "F12.csv").unlink()
+    (tmp_path / "grids" / "seeds.toml").write_text("runs = 5")
+    told = tables.table_problems(tmp_path)
+    for part in ("over_ours is 1.6602, its row gives 1.1602", "T01.csv: damaged", "F12.csv: missing", "seeds.toml"):
+        assert any(part in line for line in told), part
+
+    energies = tmp_path / tables.ENERGIES
+    stored = pd.read_csv(energies, dtype=str)
+    monkeypatch.setattr(tables, "REFERENCE_SECONDS", 0.0)
+    asked = []
+    assert tables.reference_problems(tmp_path, 0, asked.append) == []
+    assert "again" in asked[0]
+
+    def problems(row, column, value):
+        table = stored.copy()
+        table.loc[row, column] = value
+        table.to_csv(energies, index=False)
+        return tables.reference_problems(tmp_path, 0, asked.append)
+
+    def row_of(method, particles, v0):
+        chosen = (stored["method"] == method) & (stored["particles"] == particles) & (stored["v0"] == v0)
+        return stored.index[chosen][0]
+
+    two, three = row_of("exact", "2", "-10"), row_of("exact", "3", "-10")
+    assert "gives" in problems(two, "energy", "0.6")[-1]
+    assert "gives the error" in problems(two, "error", "0.05")[-1]
+    assert any("is below the exact energy" in line for line in problems(three, "energy", "5.0"))
+    assert "belongs to another case" in problems(three, "v0", "-11")[0]
+    assert "not a stored reference" in problems(three, "energy", "low")[0]
+
+
 # Audits
-
-
-def curve(energies, error=0.1):
-    return pd.DataFrame({"energy": energies, "energy_error": error})
-
-
-def test_curves_are_compared_in_blocks_by_hand():
-    noise = 0.1 * np.random.default_rng(0).normal(size=(2, 60))
-    identical, worst = verify.compare(curve(2.0 + noise[0]), curve(2.0 + noise[0]))
-    assert identical
-    assert worst == 0.0
-    identical, worst = verify.compare(curve(2.0 + noise[0]), curve(2.0 + noise[1]))
-    assert not identical
-    assert worst < verify.SIGMAS
-    shifted = 2.0 + noise[1]
-    shifted[30:40] += 0.3  # six standard errors of a mean of ten differences are 0.27
-    assert verify.compare(curve(2.0 + noise[0]), curve(shifted))[1] > verify.SIGMAS
 
 
 def test_the_draw_is_its_seed(made):
     runs = [replace(load_run(made.path), path=made.path.parent / str(n)) for n in range(20)]
-    names = [[run.path.name for run in verify.draw(runs, 3, seed)] for seed in (1, 1, 2)]
+    names = [[run.path.name for run in audit.draw(runs, 3, seed)] for seed in (1, 1, 2)]
     assert names[0] == names[1] != names[2]
     assert len(set(names[0])) == 3
     for count in (-1, 21):
         with pytest.raises(InputError, match=f"audit = {count}: must be between 0 and"):
-            verify.draw(runs, count, 0)
+            audit.draw(runs, count, 0)
 
 
 @pytest.mark.parametrize(
@@ -298,33 +454,90 @@ def test_the_draw_is_its_seed(made):
         ("cpu", "gpu", 1.0, True),
         ("gpu", "gpu", 1.0, True),
         ("gpu", "cpu", 1.0, False),  # what took a GPU seconds may take a processor hours
-        ("cpu", "cpu", verify.AFFORDABLE_SECONDS, False),
+        ("cpu", "cpu", audit.AFFORDABLE_SECONDS, False),
     ],
 )
 def test_what_can_be_audited_here(made, made_by, here, seconds, expected):
     run = load_run(made.path)
     result = run.result | {"device": run.result["device"] | {"platform": made_by}}
     run = replace(run, result=result, curve=run.curve.assign(seconds=seconds))
-    assert verify.affordable(run, here) is expected
-    assert not verify.affordable(replace(run, result=result | {"status": "diverged"}), here)
+    assert audit.affordable(run, here) is expected
+    assert not audit.affordable(replace(run, result=result | {"status": "diverged"}), here)
 
 
-def test_a_verification_from_end_to_end(root, monkeypatch):
-    """Sound data are confirmed, with an audit that gives the same digits; a stored verdict that is wrong is not."""
+@pytest.fixture
+def whole(root, monkeypatch):
+    """A folder with all that a verification looks at, and few claims, so that it takes a second."""
+    for name in ("benchmarks", "growth", "kronecker", "references", "grids"):
+        shutil.copytree(STORED / name, root / name)
+    few = tuple(claim for claim in load_claims() if claim.quantity in ("fluctuation", "cost_ratio"))[:4]
+    monkeypatch.setattr(verify, "load_claims", lambda: few)
+    monkeypatch.setattr(tables, "drawn", lambda rows, seed: [])
     verify.write_verdicts(root, verify.judge_all(root))
     write_manifest(root)
+    return root
+
+
+def test_a_verification_from_end_to_end(whole, monkeypatch):
+    """Sound data are confirmed, with an audit that gives the same digits; a stored verdict that is wrong is not."""
     told = []
     monkeypatch.setattr(verify, "audit_metric", lambda seed: [f"state {seed}"])
-    report = verify.verify(root, 1, 7, told.append)
+    report = verify.verify(whole, 1, 7, told.append)
     assert report.problems == ["state 7"]
     assert report.comparisons[0].identical
+    assert report.digest == hashlib.sha256((whole / MANIFEST).read_bytes()).hexdigest()
     assert any("seed 7" in line for line in told)
-    stored = json.loads((root / verify.VERDICTS).read_text())
+    stored = json.loads((whole / verify.VERDICTS).read_text())
     stored[0]["verdict"] = "reproduced"
-    (root / verify.VERDICTS).write_text(json.dumps(stored))
-    write_manifest(root)
-    problems = verify.verify(root, 0, 7, told.append).problems
-    assert problems == ["F01: stored is 'reproduced', the data say 'undecided'"]
+    (whole / verify.VERDICTS).write_text(json.dumps(stored))
+    write_manifest(whole)
+    (problem,) = verify.verify(whole, 0, 7, told.append).problems
+    assert "stored is 'reproduced', the data say 'undecided'" in problem
+    for count in (-1, 2):
+        with pytest.raises(InputError, match=f"audit = {count}: must"):
+            verify.verify(whole, count, 7, told.append)
+
+
+RUN_FILES = ("config.json", "result.json", "curve.csv", "pretraining.csv")
+STORED_FILES = (MANIFEST, verify.VERDICTS, "references/energies.csv", "benchmarks/T01.csv", "growth/peers.csv")
+DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 3]),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe" + path.read_bytes()),
+    "other types": lambda path: path.write_text('{"config": 5, "status": [], "a,b": null}\n"x",y\n'),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_is_damaged_is_a_line_and_no_end(whole, damage):
+    """Each file in turn, with a manifest that lists it as it is: the line comes from the file itself, and the rest is
+    still looked at."""
+    assert verify.verify(whole, 0, 0, print).problems == []
+    for name in (*(f"{CONFIG.run_name}/{file}" for file in RUN_FILES), *STORED_FILES):
+        path = whole / name
+        content = path.read_bytes()
+        DAMAGES[damage](path)
+        if name != MANIFEST:
+            write_manifest(whole)
+        report = verify.verify(whole, 0, 0, lambda line: None)
+        assert report.problems, (damage, name)
+        assert all("\n" not in line for line in report.problems)
+        assert {verdict.claim for verdict in report.verdicts} == {claim.id for claim in verify.load_claims()}
+        if path.is_dir():
+            path.rmdir()
+        path.write_bytes(content)
+        write_manifest(whole)
+    assert verify.verify(whole, 0, 0, print).problems == []
+
+
+def test_an_audit_of_damaged_runs_takes_what_is_left(whole, monkeypatch):
+    monkeypatch.setattr(verify, "audit_metric", lambda seed: [])
+    (whole / CONFIG.run_name / "curve.csv").write_text("epoch\n")
+    told = verify.verify(whole, 2, 0, lambda line: None).problems
+    assert any("was altered after the run" in line for line in told)
+    assert any("audit = 2: only 0 sound runs are there" in line for line in told)
 
 
 def test_a_state_of_the_stored_table_is_formed_again(monkeypatch):

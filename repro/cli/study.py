@@ -125,7 +125,12 @@ def store(
 
 def claims(
     keep: Annotated[
-        bool, typer.Option("--store", help="Store the verdicts in paper_runs/, for `repro verify` to confirm.")
+        bool,
+        typer.Option(
+            "--store",
+            help="Store the verdicts in paper_runs/, for `repro verify` to confirm, and renew the manifest and its "
+            "checksum in CITATION.cff.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +138,7 @@ def claims(
 
     Example: repro claims --json
     """
-    from repro.study.manifest import storing, write_manifest
+    from repro.study.manifest import storing, write_anchor, write_manifest
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.verify import judge_all, write_verdicts
 
@@ -143,6 +148,7 @@ def claims(
         if keep:
             write_verdicts(root, verdicts)
             write_manifest(root)
+            write_anchor(root)
     if as_json:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return
@@ -157,10 +163,12 @@ def verify(
         int | None, typer.Option("--seed", help="Of the choice of those runs; by the clock when left out.")
     ] = None,
 ) -> None:
-    """Check what is stored: checksums, verdicts made again from the data, a sample of runs trained again.
+    """Check what is stored: checksums, numbers against each other, verdicts and references made again, some runs too.
 
-    A run that is trained again on the machine it was made on gives the same digits; elsewhere its energies must agree
-    within five standard errors. Exit code 1 if anything cannot be confirmed.
+    A run that is trained again with the code, processor, threads and versions it was made with gives the same digits;
+    elsewhere it must agree within what the walkers' noise and rounding make of one run. Exit code 1 if anything
+    cannot be confirmed, with a line for each problem. No stored state is kept, so the audit sees the first epochs of
+    a run; its last ones and its final energy can only be had by training it to the end.
 
     Example: repro verify --audit 10 --seed 1
     """
@@ -181,6 +189,8 @@ def verify(
     show_verdicts(report.verdicts)
     for problem in report.problems:
         print(f"NOT CONFIRMED: {problem}")
+    if report.digest:
+        print(f"manifest: sha256:{report.digest}")
     again = f"repro verify --audit {audit} --seed {chosen}"
     if report.problems:
         print(f"{len(report.problems)} problems; the same check again: {again}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import InputError
-from repro.reading import read_text
+from repro.study.damage import noting
 from repro.study.store import Run, load_run
 from repro.training.environment import in_no_commit
 from repro.training.files import exclusive, remove_temporaries, write_atomic
@@ -22,6 +23,9 @@ MANIFEST = "MANIFEST.sha256"
 LOCK, STAGE = ".lock", ".storing-"
 """Held while something is stored; how folders begin in which runs are put together. Neither is stored."""
 NOTEBOOKS, CLAIMS = "figures/*.ipynb", "repro/study/claims.toml"
+CITATION = "CITATION.cff"
+"""Beside the stored runs: names the manifest's own checksum, so that whoever cites the data says which they are."""
+ANCHOR = re.compile(r"(?<=value: sha256:)[0-9a-f]{64}")
 MOST_MEGABYTES = 60.0
 PLAIN_BYTES = 40_000
 """Longer tables, those of some three hundred epochs and more, are stored packed: some four tenths of the size."""
@@ -51,30 +55,74 @@ def write_manifest(root: Path) -> int:
     return len(lines)
 
 
+def manifest_digest(root: Path) -> str:
+    """The SHA-256 of the manifest: the one number that stands for everything that is stored.
+
+    Raises:
+        InputError: if there is no manifest.
+    """
+    path = root / MANIFEST
+    try:
+        return _digest(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read; get it back with git checkout") from error
+
+
+def write_anchor(root: Path) -> None:
+    """Writes the manifest's checksum into ``CITATION.cff``, where that is beside ``root`` and has a place for it."""
+    path = root.parent / CITATION
+    if path.exists():
+        text = path.read_text()
+        if (anchored := ANCHOR.sub(manifest_digest(root), text)) != text:
+            write_atomic(path, anchored.encode())
+
+
+def check_anchor(root: Path) -> list[str]:
+    """A line if ``CITATION.cff`` is beside ``root`` and does not name the manifest that is there."""
+    path = root.parent / CITATION
+    if not path.exists():
+        return []
+    named = ANCHOR.findall(path.read_bytes().decode(errors="replace"))
+    if named == [found := manifest_digest(root)]:
+        return []
+    told = named[0] if named else "none"
+    return [f"{path.name} names another manifest, {told}, than the one that is here, {found} (repro claims --store)"]
+
+
 def check_manifest(root: Path) -> list[str]:
     """One line for each file that is missing, altered or not listed; none if all is as the manifest says.
 
-    Raises:
-        InputError: if there is no manifest, or it is none.
+    A manifest that is missing or damaged is a line, too, and what can be read of it is still compared.
     """
     path = root / MANIFEST
-    if not path.exists():
-        raise InputError(f"{path}: missing; get it back with git checkout")
-    lines = read_text(path).splitlines()
+    problems: list[str] = []
+    lines: list[str] = []
+    with noting(problems, path):
+        if not path.is_file():
+            raise InputError(f"{path}: missing; get it back with git checkout")
+        lines = path.read_bytes().decode(errors="backslashreplace").splitlines()
+        if not lines:
+            raise InputError(f"{path}: empty; get it back with git checkout")
     listed: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         digest, separator, name = line.partition("  ")
         if not separator or len(digest) != 64:
-            raise InputError(f"{path}, line {number}: not a checksum and a name")
-        listed[name] = digest
+            problems.append(f"{path}, line {number}: not a checksum and a name")
+        elif listed.setdefault(name, digest) != digest:
+            problems.append(f"{path}, line {number}: {name} is listed twice, with two checksums")
     present = set(_files(root))
-    problems = [f"{name}: missing, but listed in the manifest" for name in listed if name not in present]
-    problems += [f"{name}: not listed in the manifest" for name in sorted(present - set(listed))]
-    problems += [
-        f"{name}: altered: its checksum is not the one in the manifest (if that was meant: repro claims --store)"
-        for name, digest in listed.items()
-        if name in present and _digest(root / name) != digest
-    ]
+    problems += [f"{name}: missing, but listed in the manifest" for name in listed if name not in present]
+    if lines:
+        problems += [f"{name}: not listed in the manifest" for name in sorted(present - set(listed))]
+    for name, digest in listed.items():
+        if name not in present:
+            continue
+        with noting(problems, root / name):
+            if _digest(root / name) != digest:
+                problems.append(
+                    f"{name}: altered: its checksum is not the one in the manifest "
+                    "(if that was meant: repro claims --store)"
+                )
     return problems
 
 

@@ -1,42 +1,70 @@
-"""Whether what is stored can be trusted: checksums, verdicts made again, runs trained again for their first epochs."""
+"""Whether what is stored can be trusted: checksums, numbers against each other, verdicts made again, runs made again.
+
+Nothing that is damaged ends the verification: each problem is a line, and what is sound is still looked at.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import math
-import random
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from repro.config import EvaluationConfig, RunConfig
-from repro.errors import DivergedError, InputError, ReproError
+from repro.config import RunConfig
+from repro.errors import InputError, ReproError
 from repro.reading import read_json
+from repro.study.audit import AFFORDABLE_SECONDS, AUDITED_EPOCHS, Comparison, affordable, audit, draw
 from repro.study.benchmarks.tasks import SMALL_STATES
 from repro.study.claims import load_claims
+from repro.study.consistency import run_problems, shared_curves
+from repro.study.damage import DAMAGE, noting
 from repro.study.evidence import kronecker_table
+from repro.study.manifest import check_anchor, check_manifest, manifest_digest
 from repro.study.store import Run, RunSource, load_run
+from repro.study.tables import reference_problems, table_problems
 from repro.study.verdicts import Verdict, judge, restored
 from repro.training import environment
 from repro.training.files import write_atomic
 from repro.training.reporting import Reporter
-from repro.training.rundir import RunDirectory
 
 VERDICTS = "verdicts.json"
-AUDITED_EPOCHS = 60
-BLOCK = 10
-SIGMAS = 5.0
-AFFORDABLE_SECONDS = 240.0
-"""The most that one run of an audit may have cost when it was made; longer ones are left out of the draw."""
+
+
+@dataclass
+class SoundRuns(RunSource):
+    """A source of runs that were read and verified before; the others are as if they were not there.
+
+    Attributes:
+        sound: the runs by content hash.
+    """
+
+    sound: Mapping[str, Run] = field(default_factory=dict)
+
+    def available(self, configs: Sequence[RunConfig]) -> list[Run]:
+        """Those of the runs that are sound."""
+        return [self.sound[key] for config in configs if (key := config.content_hash) in self.sound]
+
+
+def judge_sound(root: Path, runs: Sequence[Run], problems: list[str]) -> list[Verdict]:
+    """The verdicts on all claims that the given runs and the stored tables allow to judge; a line for each other."""
+    source = SoundRuns(root, root, quiet=True, sound={run.config.content_hash: run for run in runs})
+    verdicts = []
+    for claim in load_claims():
+        with noting(problems, f"{claim.id}: cannot be judged"):
+            try:
+                verdicts.append(judge(claim, source))
+            except ReproError as error:
+                raise InputError(f"{claim.id}: cannot be judged: {error}") from error
+    return verdicts
 
 
 def judge_all(root: Path) -> list[Verdict]:
-    """The verdicts on all claims from the runs below ``root`` alone."""
+    """The verdicts on all claims from the runs below ``root`` alone.
+
+    Raises:
+        ReproError: if something stored is damaged.
+    """
     source = RunSource(root, root, quiet=True)
     return [judge(claim, source) for claim in load_claims()]
 
@@ -57,117 +85,45 @@ def read_verdicts(root: Path) -> list[Verdict]:
     if not path.exists():
         raise InputError(f"{path}: missing; make it with `repro claims --store`")
     try:
-        return [restored(entry) for entry in read_json(path)]
-    except (TypeError, InputError) as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+        found = [restored(entry) for entry in read_json(path)]
+        names = [verdict.claim for verdict in found]
+        if twice := sorted(name for name in set(names) if names.count(name) > 1):
+            raise InputError(f"{twice[0]} is there twice")
+        return found
+    except (InputError, *DAMAGE) as error:
+        raise InputError(f"{path}: damaged ({error}); `repro claims --store` makes it anew") from error
 
 
 def unconfirmed(stored: Sequence[Verdict], found: Sequence[Verdict]) -> list[str]:
-    """One line for each stored verdict that the data do not give again."""
+    """One line for each stored verdict that the data do not give again, with its text, rate and runs."""
     known = {verdict.claim: verdict for verdict in stored}
     now = {verdict.claim: verdict for verdict in found}
-    problems = [f"{name}: a verdict is stored, but no such claim exists" for name in known if name not in now]
+    claims = {claim.id for claim in load_claims()} | set(now)
+    problems = [f"{name}: a verdict is stored, but no such claim exists" for name in known if name not in claims]
     for name, verdict in now.items():
         if name not in known:
             problems.append(f"{name}: no verdict is stored; `repro claims --store` stores one")
-        elif known[name].verdict != verdict.verdict:
-            problems.append(f"{name}: stored is {known[name].verdict!r}, the data say {verdict.verdict!r}")
-        elif (known[name].found, known[name].runs) != (verdict.found, verdict.runs):
-            problems.append(f"{name}: the stored verdict rests on other runs than those that are there")
+        elif apart := _apart(asdict(known[name]), asdict(verdict)):
+            problems.append(f"{name}: {'; '.join(apart)}")
     return problems
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A run trained again for its first epochs.
-
-    Attributes:
-        name: of the run.
-        epochs: compared.
-        identical: whether every energy is the same to the last digit.
-        worst: largest difference of block means of the energy, in standard errors.
-        problem: what is wrong, or "".
-    """
-
-    name: str
-    epochs: int
-    identical: bool
-    worst: float
-    problem: str
-
-
-def cost(run: Run) -> float:
-    """Seconds that pretraining and the audited epochs of a run took when it was made."""
-    seconds = float(run.curve["seconds"].head(AUDITED_EPOCHS).sum())
-    if run.config.pretraining.epochs:
-        directory = RunDirectory(run.path)
-        pretraining = pd.read_csv(io.BytesIO(directory.read_table(directory.pretraining)))
-        seconds += float(pretraining["seconds"].sum())
-    return seconds
-
-
-def affordable(run: Run, platform: str) -> bool:
-    """Whether a run that came to its end can be audited in a few minutes by a device of ``platform``, "cpu" or "gpu".
-
-    What a run took is known of the device that made it; a GPU takes no longer than a processor, but not the other way.
-    """
-    made_by = run.result["device"]["platform"]
-    at_hand = not run.config.pretraining.network  # an imported network is not part of the project
-    return run.complete and at_hand and made_by in ("cpu", platform) and cost(run) <= AFFORDABLE_SECONDS
-
-
-def draw(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
-    """A random sample of runs, the same for the same seed and runs.
-
-    Raises:
-        InputError: for a negative count, or more than there are.
-    """
-    if not 0 <= count <= len(runs):
-        raise InputError(f"audit = {count}: must be between 0 and the number of runs to choose from, {len(runs)}")
-    return random.Random(seed).sample(sorted(runs, key=lambda run: run.path.name), count)
-
-
-def compare(stored: pd.DataFrame, found: pd.DataFrame) -> tuple[bool, float]:
-    """Two curves over the epochs of the second.
-
-    Returns:
-        Whether the energies are identical, and the largest difference of the means over :data:`BLOCK` epochs in units
-        of its standard error.
-    """
-    first = stored.head(len(found)).reset_index(drop=True)
-    identical = bool((first["energy"] == found["energy"]).all())
-    worst = 0.0
-    for begin in range(0, len(found), BLOCK):
-        rows = slice(begin, begin + BLOCK)
-        differences = first["energy"][rows] - found["energy"][rows]
-        variance = first["energy_error"][rows] ** 2 + found["energy_error"][rows] ** 2
-        error = math.sqrt(float(variance.sum())) / len(differences)
-        mean = abs(float(differences.mean()))
-        # An exact state has no variance, and its energy is known to single precision.
-        resolution = 1e-5 * abs(float(first["energy"][rows].mean()))
-        worst = max(worst, mean / max(error, resolution))
-    return identical, worst
-
-
-def audit(run: Run, reporter: Reporter | None = None) -> Comparison:
-    """Pretrains and trains a run again for its first epochs and compares the energies."""
-    from repro.training.run import train
-
-    epochs = min(AUDITED_EPOCHS, len(run.curve))
-    short = replace(run.config, epochs=epochs, evaluation=EvaluationConfig(8))
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        try:
-            train(short, out, reporter=reporter)
-        except DivergedError as error:
-            if len(run.curve) > epochs:
-                return Comparison(run.path.name, epochs, False, math.inf, f"diverged now, not then: {error}")
-        found = pd.read_csv(RunDirectory(out).curve).head(epochs)
-    identical, worst = compare(run.curve, found)
-    problem = "" if worst <= SIGMAS else f"energies differ by {worst:.1f} standard errors, more than {SIGMAS:g}"
-    if not np.isfinite(worst):
-        problem = "energies cannot be compared"
-    return Comparison(run.path.name, len(found), identical, worst, problem)
+def _apart(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """In words, each field in which a stored verdict differs; rates may differ in their last digits."""
+    apart = []
+    for name, value in found.items():
+        was = stored[name]
+        rates = isinstance(value, float) and isinstance(was, float) and abs(was - value) <= 1e-9 * abs(value)
+        if was == value or rates:
+            continue
+        if name == "verdict":
+            apart.append(f"stored is {was!r}, the data say {value!r}")
+        elif name in ("found", "runs"):
+            told = "the stored verdict rests on other runs than those that are there"
+            apart += [told] if told not in apart else []
+        else:
+            apart.append(f"its {name.replace('_', '-')} is stored as {was!r}, the data give {value!r}")
+    return apart
 
 
 def audit_metric(seed: int) -> list[str]:
@@ -187,16 +143,16 @@ def audit_metric(seed: int) -> list[str]:
 
 def stored_runs(root: Path) -> tuple[list[Run], list[str]]:
     """All runs below ``root``, and one line for each that does not verify."""
-    runs, problems = [], []
-    for file in sorted(root.glob("*/config.json")):
-        try:
-            run = load_run(file.parent)
-        except ReproError as error:
-            problems.append(str(error))
-            continue
-        if file.parent.name != run.config.run_name:
-            problems.append(f"{file.parent}: should be named {run.config.run_name}")
-        runs.append(run)
+    runs: list[Run] = []
+    problems: list[str] = []
+    files = ("config.json", "result.json", "curve.csv", "curve.csv.gz")
+    for folder in sorted({path.parent for name in files for path in root.glob(f"*/{name}")}):
+        with noting(problems, folder):
+            run = load_run(folder)
+            run.curve[["epoch", "energy", "variance", "seconds"]].astype(float)
+            if folder.name != run.config.run_name:
+                problems.append(f"{folder}: should be named {run.config.run_name}")
+            runs.append(run)
     return runs, problems
 
 
@@ -208,11 +164,22 @@ class Report:
         verdicts: made again from the data.
         comparisons: of the runs that were trained again.
         problems: one line each; none if everything is confirmed.
+        digest: SHA-256 of the manifest, "" if there is none.
     """
 
     verdicts: list[Verdict]
     comparisons: list[Comparison]
     problems: list[str]
+    digest: str
+
+
+def _checked(problems: list[str], subject: str, tell: Callable[[str], None], check: Callable[[], list[str]]) -> None:
+    """Adds what a check finds, and tells how much that is."""
+    before = len(problems)
+    with noting(problems, subject):
+        problems += check()
+    count = len(problems) - before
+    tell(f"{subject}: {f'{count} problems' if count else 'no problem'}")
 
 
 def verify(
@@ -222,7 +189,7 @@ def verify(
     tell: Callable[[str], None],
     reporter_for: Callable[[RunConfig], Reporter] | None = None,
 ) -> Report:
-    """Checks checksums, runs and verdicts below ``root`` and audits a sample of the runs.
+    """Checks all that is stored below ``root``, makes its verdicts again, and audits a sample of the runs.
 
     Args:
         root: of the stored runs.
@@ -232,34 +199,45 @@ def verify(
         reporter_for: makes the reporter of an audited run.
 
     Raises:
-        InputError: if there are too few runs to choose from, or no manifest or verdicts.
+        InputError: if ``count`` is negative or more than there are runs to choose from, though all are sound.
     """
-    from repro.study.manifest import check_manifest
-
-    problems = check_manifest(root)
-    tell(f"checksums: {'all as listed' if not problems else f'{len(problems)} problems'}")
+    if count < 0:
+        raise InputError(f"audit = {count}: must not be negative")
+    problems: list[str] = []
+    digest = ""
+    with noting(problems, root):
+        digest = manifest_digest(root)
+    _checked(problems, "checksums", tell, lambda: [*check_anchor(root), *check_manifest(root)])
     runs, broken = stored_runs(root)
+    tell(f"runs: {len(runs)} read" + (f", {len(broken)} damaged" if broken else ""))
     problems += broken
-    tell(f"runs: {len(runs)} verified" + (f", {len(broken)} not" if broken else ""))
     platform = environment.select_device(None).platform
-    candidates = [run for run in runs if affordable(run, platform)]
-    chosen = draw(candidates, count, seed)
-    stored = read_verdicts(root)
+    candidates: list[Run] = []
+    for run in runs:
+        with noting(problems, run.path):
+            candidates += [run] if affordable(run, platform) else []
+    if count > len(candidates) and problems:
+        problems.append(f"audit = {count}: only {len(candidates)} sound runs are there to choose from")
+    chosen = draw(candidates, min(count, len(candidates)) if problems else count, seed)
+    _checked(problems, "numbers of runs", tell, lambda: [line for run in runs for line in run_problems(run)])
+    _checked(problems, "curves used twice", tell, lambda: shared_curves(runs))
+    _checked(problems, "tables", tell, lambda: table_problems(root))
+    _checked(problems, "references", tell, lambda: reference_problems(root, seed, tell))
     tell("verdicts: making them again from the data")
-    verdicts = judge_all(root)
-    problems += unconfirmed(stored, verdicts)
+    verdicts = judge_sound(root, runs, problems)
+    _checked(problems, "verdicts", tell, lambda: unconfirmed(read_verdicts(root), verdicts))
     if count:
         state = seed % SMALL_STATES
         tell(f"audit: forming the Fisher metric of seed {state} again, one of {SMALL_STATES}")
-        problems += audit_metric(state)
-        tell(f"audit: {count} of {len(candidates)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
+        with noting(problems, "audit of the Fisher metric"):
+            problems += audit_metric(state)
+        tell(f"audit: {len(chosen)} of {len(candidates)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
     comparisons = []
     for run in chosen:
         tell(f"audit: training {run.path.name} again for {AUDITED_EPOCHS} epochs")
-        comparison = audit(run, reporter_for(run.config) if reporter_for else None)
-        how = "identical" if comparison.identical else f"at most {comparison.worst:.1f} standard errors apart"
-        tell(f"audit: {comparison.name}: {how} over {comparison.epochs} epochs")
-        if comparison.problem:
-            problems.append(f"{comparison.name}: {comparison.problem}")
-        comparisons.append(comparison)
-    return Report(verdicts, comparisons, problems)
+        with noting(problems, f"audit of {run.path.name}"):
+            comparison = audit(run, reporter_for(run.config) if reporter_for else None)
+            tell(f"audit: {comparison.name}: {comparison.told}")
+            problems += [f"{comparison.name}: {line}" for line in comparison.problems]
+            comparisons.append(comparison)
+    return Report(verdicts, comparisons, list(dict.fromkeys(problems)), digest)
