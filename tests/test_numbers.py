@@ -10,7 +10,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
+from itertools import combinations, product
 from string import Formatter
 
 import jax
@@ -24,10 +26,21 @@ from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.optimizers.second_order import ASSEMBLED_WEIGHTS
 from repro.references import reference, stored_reference
 from repro.study import ablation, convergence, large
+from repro.study.audit import (
+    AUDITED_EPOCHS,
+    FIRST,
+    FIRST_WALKERS,
+    MOST,
+    MOST_OTHER,
+    PRETRAINED_APART,
+    PRETRAINED_BLOCK,
+    REPLICAS,
+)
 from repro.study.benchmarks.growth import WHOLE, growth
 from repro.study.benchmarks.tasks import WALKED
 from repro.study.cases import CASES, PAPER_CASES, SEEDS, STRENGTHS
 from repro.study.claims import EPOCHS, load_claims, study_run
+from repro.study.consistency import pretraining_of
 from repro.study.evidence import (
     BENCHMARK,
     exact_energy,
@@ -42,6 +55,7 @@ from repro.study.evidence import (
 )
 from repro.study.ledger import effects
 from repro.study.profiles import PROFILES, configure
+from repro.study.rounding import ALARMS
 from repro.study.statistics import LEVEL, RARE, median_interval, runs_without_exception
 from repro.study.store import STORED_RUNS, Run, RunSource, finished_runs, load_run, project_path
 from repro.study.timing import seconds_per_epoch
@@ -473,7 +487,47 @@ def within(some: Iterable[Run], level: float) -> np.ndarray:
     return found[np.isfinite(found)]
 
 
+def losses_apart() -> tuple[float, float]:
+    """How far means of the logarithm of the pretraining's loss are apart, in per cent, block by block.
+
+    Returns:
+        The most between runs with the same pretraining, and the least between those of two seeds; up to A = 16.
+    """
+    found: dict[RunConfig, list[np.ndarray]] = {}
+    for path in finished_runs(project_path(STORED_RUNS)).values():
+        run = load_run(path)
+        if run.config.pretraining.epochs and run.config.system.particles <= 16:
+            plain = study_run("adam", SystemConfig(run.config.system.particles, 0.0), run.config.seed)
+            parts = {name: getattr(run.config, name) for name in ("sampling", "pretraining", "ansatz", "dtype")}
+            same = replace(plain, **parts)
+            losses = np.log(pretraining_of(run)["loss"].to_numpy())
+            found.setdefault(same, []).append(losses.reshape(-1, PRETRAINED_BLOCK).mean(axis=1))
+
+    def apart(some: Iterable[np.ndarray], others: Iterable[np.ndarray]) -> list[float]:
+        return [100 * float(np.abs(one - other).max()) for one, other in product(some, others)]
+
+    within = [value for losses in found.values() for value in apart(losses, losses[:1])]
+    seeds = [
+        value
+        for one, other in combinations(found, 2)
+        if replace(one, seed=0) == replace(other, seed=0)
+        for value in apart(found[one], found[other])
+    ]
+    return max(within), min(seeds)
+
+
 CLAIMS = [
+    # What an audit sees
+    ("a sample trained again for {} epochs", lambda: [AUDITED_EPOCHS]),
+    ("The losses of the first {} epochs may differ by {} walkers' share. Later, means over {} epochs may differ by "
+     "{:.0f} %: those of the stored runs with the same pretraining differ by {:.1f} % at most (A = 2 to 16), those of "
+     "two seeds by {:.1f} % at least.",
+     lambda: (word(FIRST), int(FIRST_WALKERS), PRETRAINED_BLOCK, 100 * PRETRAINED_APART, *losses_apart())),
+    ("Energies may differ by {} times the walkers' noise and the usual spread together, which is in proportion to the "
+     "distance from the exact energy; other columns by {} times theirs.",
+     lambda: (word(int(MOST)), word(int(MOST_OTHER)))),
+    ("*{} replicas of the run itself* are trained", lambda: [word(REPLICAS)]),
+    ("A sound run fails with a probability of at most {:.0f} %", lambda: [100 * ALARMS]),
     ("| much reduced, slow, substantially | at least {:g} |", lambda: [bound("much")[0]]),
     ("| better, more stable, outperforms | at least {:g} |", lambda: [bound("more")[0]]),
     ("| huge | at least {:g} |", lambda: [bound("huge")[0]]),

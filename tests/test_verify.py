@@ -16,7 +16,7 @@ import pytest
 
 from repro.errors import InputError, StorageError
 from repro.optimizers import second_order
-from repro.study import audit, consistency, manifest, tables, verify
+from repro.study import audit, consistency, manifest, replicas, rounding, tables, verify
 from repro.study.benchmarks import kronecker
 from repro.study.chain import chain_of
 from repro.study.claims import load_claims
@@ -319,6 +319,7 @@ def forged(run, column=None, epoch=0, by=1.0, **result):
         (lambda run: replace(run, curve=run.curve.drop(columns="mu")), "the curve lacks mu"),
         (lambda run: forged(run, "energy", 5, np.nan), "energy of epoch 6 is not a finite number"),
         (lambda run: forged(run, "energy_error", 5, 1.001), "energy_error of epoch 6 is not that of its variance"),
+        (lambda run: forged(run, "lambda", 0, 2.0), "lambda begins with 6, the configuration's damping with 3"),
         (lambda run: forged(run, "acceptance", 5, 3.0), "acceptance leaves 0 to 1"),
         (lambda run: forged(run, "seconds", 5, 2.0), "training_seconds is not the sum"),
         (lambda run: forged(run, energy_error=run.result["energy_error"] / 10), "is not that of its variance and ess"),
@@ -551,11 +552,141 @@ def test_a_state_of_the_stored_table_is_formed_again(monkeypatch):
         kronecker.differences(altered[altered["seed"] != 3], again)
 
 
+def test_the_spread_is_that_of_the_replicas_by_hand():
+    """Two replicas whose energies differ by a tenth of their distance from the exact one, and not by noise."""
+    rows = [
+        dict.fromkeys(rounding.COLUMNS, 0.0)
+        | {"run": "one", "replica": replica, "optimizer": "dgd", "block": block}
+        | {"exact": 1.0, "energy": 2.0 + shift, "grad_norm": 4.0 * shift}
+        for replica, shift in (("a", -0.05), ("b", 0.05))
+        for block in range(3)
+    ]
+    table = pd.DataFrame(rows)
+    spread = rounding.spread_of(table, "dgd")
+    assert spread.energy == pytest.approx(0.1)
+    assert spread.columns["grad_norm"] == pytest.approx(0.4)
+    assert rounding.spread_of(table, "adam") == spread  # of all optimisers, where it has none of its own
+    now = table[table["replica"] == "a"].reset_index(drop=True)
+    apart = rounding.distances(now.assign(energy=now["energy"] + 0.19, noise=9.0), now, 1.0, spread)
+    assert apart["energy"] == pytest.approx(2.0, rel=1e-3)
+    assert apart["grad_norm"] == 0.0
+
+
+def test_a_training_is_outside_of_its_replicas_as_often_as_stated():
+    """Draws of one distribution, blocks that rise and fall together: the least favourable case."""
+    random = np.random.default_rng(0)
+    spread = rounding.Spread(0.0, {}, 1)
+    alarms = 0
+    for _ in range(1000):
+        drawn = [
+            pd.DataFrame({name: np.full(2, 0.2 * random.normal()) for name in rounding.COMPARED}).assign(
+                energy=2.0 + 0.1 * random.normal(), noise=1e-6
+            )
+            for _ in range(1 + audit.REPLICAS)
+        ]
+        found = rounding.outside(drawn[0], drawn[1:], 1.0, spread)
+        alarms += any(value > bound for value, bound in found.values())
+    assert 0.05 * rounding.ALARMS < alarms / 1000 < 1.5 * rounding.ALARMS
+
+
+def test_a_stored_error_hides_nothing(made):
+    """The tolerance is that of what was trained again: energies that are off stay off with errors a hundred times."""
+    run = load_run(made.path)
+    spread = rounding.spread_of(rounding.stored_replicas(STORED), "dgd")
+    exact = audit.known_energy(run.config.system)
+    assert audit.compare(run.curve, run.curve, exact, spread) == (0.0, [])
+    larger = run.curve.assign(energy_error=100.0 * run.curve["energy_error"])
+    assert audit.compare(larger, run.curve, exact, spread) == (0.0, ["energy_error"])
+    assert "energy" in audit.compare(larger.assign(energy=run.curve["energy"] + 1.0), run.curve, exact, spread)[1]
+
+
+def test_pretraining_is_that_of_the_seed(made):
+    then = audit.pretraining_of(load_run(made.path))
+    assert audit.compare_pretraining(then, then, 1024) == []
+    walkers = then.assign(loss=then["loss"] * (1.0 + 0.5 * audit.FIRST_WALKERS / 1024))
+    assert audit.compare_pretraining(then, walkers, 1024) == []
+    assert "begins otherwise" in audit.compare_pretraining(then, then.assign(loss=1.03 * then["loss"]), 1024)[0]
+    later = then["loss"].where(then["epoch"] <= audit.FIRST, 1.06 * then["loss"])
+    assert "goes another way" in audit.compare_pretraining(then, then.assign(loss=later), 1024)[0]
+
+
+def test_every_digit_is_demanded_where_a_run_was_made_here(made, monkeypatch):
+    run = load_run(made.path)
+    monkeypatch.setenv("REPRO_REVISION", "1" * 40)
+    assert not audit.made_here(run)
+    monkeypatch.setenv("REPRO_REVISION", "0" * 40)
+    assert audit.made_here(run)
+    changes = (("device", "processor", "another"), ("device", "threads", 99), ("versions", "numpy", "1"))
+    for part, name, value in changes:
+        assert not audit.made_here(replace(run, result=run.result | {part: run.result[part] | {name: value}}))
+    energies = run.curve["energy"].copy()
+    energies[30] *= 1.0 + 1e-6
+    (problem,) = audit.audit(replace(run, curve=run.curve.assign(energy=energies))).problems
+    assert problem.endswith("other digits come out (the first in epoch 31)")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=SSE4_2")
+    assert not audit.made_here(run)
+
+
+def test_a_replica_differs_by_one_place_of_one_weight(made, tmp_path):
+    import jax.numpy as jnp
+
+    params = {"a": jnp.ones(3), "b": jnp.ones((2, 2))}
+    other = replicas.nudged(params, 5)
+    assert np.array_equal(params["a"], other["a"])
+    assert np.sort(np.ravel(other["b"] - params["b"])).tolist() == [0.0, 0.0, 0.0, 2.0**-23]
+    curve = replicas.train_replica(replace(CONFIG, epochs=20), tmp_path / "replica", 0)
+    assert len(curve) == 20
+    assert not curve["energy"].equals(load_run(made.path).curve["energy"].head(20))
+
+
+def recorded():
+    """Of each run with stored replicas: the run, its replicas' blocks, exact energy and the spread of its optimiser."""
+    table = rounding.stored_replicas(STORED)
+    for name, rows in table.groupby("run"):
+        blocks = [found.reset_index(drop=True) for _, found in rows.groupby("replica")]
+        spread = rounding.spread_of(table, rows["optimizer"].iloc[0])
+        yield load_run(STORED / str(name)), blocks, float(rows["exact"].iloc[0]), spread
+
+
+def far(curve, again, exact, spread):
+    """The columns of a curve that are further from a training than is usual."""
+    apart = rounding.distances(rounding.blocks(curve.head(audit.AUDITED_EPOCHS)), again, exact, spread)
+    return [name for name, value in apart.items() if not value <= audit.most(name)]
+
+
+def test_forged_curves_are_told_from_replicas():
+    """The replicas are of other processors and weights; other optimisers' curves and energies that are off are seen."""
+    others = verify.stored_runs(STORED)[0]
+    shifted, exchanged = [], []
+    for run, blocks, exact, spread in recorded():
+        alike = [
+            other
+            for other in others
+            if (other.config.system, other.config.sampling, other.config.seed)
+            == (run.config.system, run.config.sampling, run.config.seed)
+            and other.config.optimizer.name != run.config.optimizer.name
+            and len(other.curve) >= audit.AUDITED_EPOCHS
+        ]
+        for again in blocks:
+            exchanged += [bool(far(other.curve, again, exact, spread)) for other in alike]
+            last = again.iloc[-1]
+            # On the way down, or beside the walkers' noise, one per cent is little.
+            if max(abs(last["energy"] - exact), 6.0 * last["noise"]) < 0.01 * abs(exact):
+                shifted += [
+                    "energy" in far(run.curve.assign(energy=factor * run.curve["energy"]), again, exact, spread)
+                    for factor in (0.99, 1.01)
+                ]
+    assert len(shifted) >= 6
+    assert all(shifted)
+    assert len(exchanged) >= 100
+    assert np.mean(exchanged) > 0.9
+
+
 def test_an_audit_sees_a_wrong_metric(made, monkeypatch):
     """Four times the decision metric, as if the factor were forgotten in one place."""
     right = second_order.decision_metric
     monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(right(found), scale=4.0))
-    assert "standard errors" in verify.audit(load_run(made.path)).problem
+    assert any("outside of 4 replicas" in line for line in audit.audit(load_run(made.path)).problems)
 
 
 def test_an_audit_sees_a_wrong_damping_rule(made, monkeypatch):
@@ -566,7 +697,7 @@ def test_an_audit_sees_a_wrong_damping_rule(made, monkeypatch):
         return damping**2 / right(damping, before, after, ratio, config)
 
     monkeypatch.setattr(second_order, "adapted_damping_released", wrong)
-    assert "standard errors" in verify.audit(load_run(made.path)).problem
+    assert any("outside of 4 replicas" in line for line in audit.audit(load_run(made.path)).problems)
 
 
 def test_why_shows_the_whole_chain(capsys):

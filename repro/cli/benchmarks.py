@@ -221,3 +221,47 @@ def bench_sweeps(
             f"{row['independent_a_second']:.0f}",
         )
     terminal().print(table)
+
+
+@bench.command("rounding")
+def bench_rounding(
+    runs: Annotated[int, typer.Option("--runs", help="Stored runs, drawn evenly from all optimisers.")] = 45,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw.")] = 0,
+    particles: Annotated[int | None, typer.Option("--particles", help="Of these only; all when left out.")] = None,
+    replicas: Annotated[int, typer.Option("--replicas", help="Of each run, by another weight each.")] = 2,
+    label: Annotated[
+        str, typer.Option("--label", help="Before the replicas' names, such as the processor that XLA_FLAGS emulates.")
+    ] = "weight",
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each replica.")] = Path(
+        "output/replicas.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and make the rest.")] = False,
+) -> None:
+    """How far rounding alone takes two trainings of one run apart, some minutes a run: what `repro verify` allows for.
+
+    A replica begins with one weight another in its last place. A change of the processor does the same: with
+    XLA_FLAGS=--xla_cpu_max_isa=SSE4_2 and another --label the same table gets its replicas, too.
+
+    Example: repro bench rounding --runs 9 --particles 2 --out output/replicas.csv --resume
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from repro.console import reporter
+    from repro.errors import InputError
+    from repro.study.audit import affordable
+    from repro.study.benchmarks.rounding import bench_rounding as run_bench
+    from repro.study.benchmarks.rounding import drawn_evenly
+    from repro.study.store import STORED_RUNS, project_path
+    from repro.study.verify import stored_runs
+    from repro.training import environment
+
+    if replicas < 1:
+        raise InputError(f"replicas = {replicas}: must be at least 1")
+    platform = environment.select_device(None).platform
+    found = [
+        run
+        for run in stored_runs(project_path(STORED_RUNS))[0]
+        if affordable(run, platform) and particles in (None, run.config.system.particles)
+    ]
+    run_bench(drawn_evenly(found, runs, seed), range(replicas), label, out, resume, to_stderr, reporter(None))

@@ -7,17 +7,16 @@ import os
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from repro.config import EvaluationConfig
 from repro.errors import DivergedError, InputError
 from repro.references import known_energy
 from repro.study.consistency import pretraining_of
-from repro.study.rounding import Spread, blocks, distances, spread_of, stored_replicas
+from repro.study.rounding import ALARMS, Spread, blocks, distances, outside, spread_of, stored_replicas
 from repro.study.store import STORED_RUNS, Run, project_path
 from repro.training import environment
 from repro.training.reporting import Reporter
@@ -26,10 +25,13 @@ from repro.training.rundir import RunDirectory
 AUDITED_EPOCHS = 60
 AFFORDABLE_SECONDS = 240.0
 """The most that one run of an audit may have cost when it was made; longer ones are left out of the draw."""
-MOST = 5.0
-"""How far apart, in the units of :func:`repro.study.rounding.distances`, energies of one run may be."""
-MOST_OTHER = 8.0
-"""The same for the other columns: they are many, and their distributions have longer tails."""
+MOST, MOST_OTHER = 5.0, 8.0
+"""How far apart, in the units of :func:`repro.study.rounding.distances`, energies and other columns may be at once.
+
+Beyond that, replicas of the run itself say what rounding makes of it.
+"""
+REPLICAS = 4
+"""Trainings that a stored curve is compared with where one is not enough, the first included."""
 FIRST = 4
 """Epochs of pretraining in which hardly a walker has taken another path."""
 FIRST_WALKERS = 20.0
@@ -50,7 +52,9 @@ class Comparison:
         name: of the run.
         epochs: compared.
         identical: whether every number but the seconds is the same to the last digit.
-        worst: largest distance of block means of the energy, in units of what rounding and noise allow for.
+        worst: largest distance of block means of the energy: in units of what rounding and noise usually make of a
+            run, or, from several replicas, Student's t over its bound.
+        replicas: trainings that the stored run was compared with.
         problems: what is wrong, a line each.
     """
 
@@ -58,6 +62,7 @@ class Comparison:
     epochs: int
     identical: bool
     worst: float
+    replicas: int = 1
     problems: tuple[str, ...] = ()
 
     @property
@@ -65,7 +70,13 @@ class Comparison:
         """The outcome in words."""
         if self.identical:
             return f"identical over {self.epochs} epochs"
-        return f"energies at most {self.worst:.1f} times the spread apart over {self.epochs} epochs; {MOST:g} may be"
+        over = f"over {self.epochs} epochs"
+        if self.replicas > 1:
+            return (
+                f"energies at {self.worst:.2f} of the bound for {self.replicas} replicas {over}; "
+                f"false-alarm rate at most {ALARMS:g}"
+            )
+        return f"energies at most {self.worst:.1f} times the usual spread apart {over}; {MOST:g} may be"
 
 
 def cost(run: Run) -> float:
@@ -123,21 +134,35 @@ def compare(stored: pd.DataFrame, found: pd.DataFrame, exact: float, spread: Spr
     """Two curves over the epochs of the second.
 
     Returns:
-        The largest distance of block means of the energy, in units of what rounding and noise allow for, and a line
-        for each column that is further apart than that.
+        The largest distance of block means of the energy, in units of what rounding and noise usually make of a run,
+        and the columns that are too far apart for that.
     """
     before, now = blocks(stored.head(len(found)).reset_index(drop=True)), blocks(found)
     apart = distances(before, now, exact, spread)
-    problems = []
-    for name, value in apart.items():
-        most = MOST if name == "energy" else MOST_OTHER
-        if not math.isfinite(value):
-            problems.append(f"{name} cannot be compared")
-        elif value > most:
-            problems.append(
-                f"{name} differs by {value:.1f} times what noise and rounding make of one run, more than {most:g}"
-            )
-    return apart["energy"], problems
+    return apart["energy"], [name for name, value in apart.items() if not value <= most(name)]
+
+
+def most(column: str) -> float:
+    """How far apart a column of two trainings may be before replicas are asked."""
+    return MOST if column == "energy" else MOST_OTHER
+
+
+def compare_cloud(
+    stored: pd.DataFrame, replicas: Sequence[pd.DataFrame], exact: float, spread: Spread
+) -> tuple[float, list[str]]:
+    """A curve and those of replicas, over the epochs of the first of them.
+
+    Returns:
+        Student's t of the energy, over its bound, and a line for each column that is outside of the replicas.
+    """
+    before = blocks(stored.head(len(replicas[0])).reset_index(drop=True))
+    found = outside(before, [blocks(one) for one in replicas], exact, spread)
+    lines = [
+        f"{name} is outside of {len(replicas)} replicas that differ by rounding: t = {value:.1f}, more than {bound:.1f}"
+        for name, (value, bound) in found.items()
+        if not value <= bound
+    ]
+    return found["energy"][0] / found["energy"][1], lines
 
 
 def compare_pretraining(stored: pd.DataFrame, found: pd.DataFrame, walkers: int) -> list[str]:
@@ -148,9 +173,9 @@ def compare_pretraining(stored: pd.DataFrame, found: pd.DataFrame, walkers: int)
     """
     ratio = np.abs(np.log(stored["loss"].to_numpy()[: len(found)] / found["loss"].to_numpy()))
     problems = []
-    most = FIRST_WALKERS / walkers
-    if not (ratio[:FIRST] <= most).all():
-        problems.append(f"pretraining begins otherwise: losses differ by {ratio[:FIRST].max():.2g}, more than {most:g}")
+    few = FIRST_WALKERS / walkers
+    if not (ratio[:FIRST] <= few).all():
+        problems.append(f"pretraining begins otherwise: losses differ by {ratio[:FIRST].max():.2g}, more than {few:g}")
     size = PRETRAINED_BLOCK
     whole = len(found) // size * size
     means = [np.log(table["loss"].to_numpy()[:whole].reshape(-1, size)).mean(axis=1) for table in (stored, found)]
@@ -163,6 +188,10 @@ def compare_pretraining(stored: pd.DataFrame, found: pd.DataFrame, walkers: int)
 def audit(run: Run, reporter: Reporter | None = None, spread: Spread | None = None) -> Comparison:
     """Pretrains and trains a run again for its first epochs and compares all that comes out.
 
+    Where that is further from what is stored than rounding and noise usually take a run of its optimiser, replicas
+    of the run are trained, too, which differ from it by one weight's last place, and the stored curve must be one of
+    their kind.
+
     Args:
         run: the run.
         reporter: told of the progress.
@@ -171,6 +200,7 @@ def audit(run: Run, reporter: Reporter | None = None, spread: Spread | None = No
     Raises:
         InputError: if there is no exact energy, or no table of the spread.
     """
+    from repro.study.replicas import shortened, train_replica
     from repro.training.run import train
 
     name, epochs = run.path.name, min(AUDITED_EPOCHS, len(run.curve))
@@ -178,29 +208,33 @@ def audit(run: Run, reporter: Reporter | None = None, spread: Spread | None = No
     exact = known_energy(run.config.system)
     if exact is None:
         raise InputError(f"{name}: no exact energy stored; see `repro references`")
-    short = replace(run.config, epochs=epochs, evaluation=EvaluationConfig(8))
+    short = shortened(run.config, epochs)
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         out = RunDirectory(Path(folder) / "run")
         try:
             train(short, out.path, reporter=reporter)
         except DivergedError as error:
-            if len(run.curve) > epochs:
-                return Comparison(name, epochs, False, math.inf, (f"diverged now, not then: {error}",))
-        found = pd.read_csv(out.curve).head(epochs)
+            return Comparison(name, epochs, False, math.inf, problems=(f"diverged now, not then: {error}",))
+        found = pd.read_csv(out.curve)
         identical = _same(run.curve, found)
         if run.config.pretraining.epochs:
             then, now = pretraining_of(run), pd.read_csv(out.pretraining)
             identical = identical and _same(then, now)
             problems += compare_pretraining(then, now, run.config.sampling.walkers)
-    worst, apart = compare(run.curve, found, exact, spread)
-    problems += apart
+        worst, far = compare(run.curve, found, exact, spread)
+        replicas = [found]
+        if far and not problems:  # where pretraining is another already, replicas say no more
+            for weight in range(REPLICAS - 1):
+                replicas.append(train_replica(short, Path(folder) / str(weight), weight, reporter=reporter))
+            worst, lines = compare_cloud(run.curve, replicas, exact, spread)
+            problems += lines
     if made_here(run) and not identical:
         problems.append(
             "made with the same code, processor, threads and versions, but other digits come out "
             f"(the first in epoch {_first_apart(run.curve, found)})"
         )
-    return Comparison(name, len(found), identical, worst, tuple(problems))
+    return Comparison(name, len(found), identical, worst, len(replicas), tuple(problems))
 
 
 def _first_apart(stored: pd.DataFrame, found: pd.DataFrame) -> int:

@@ -88,6 +88,10 @@ def _curve(run: Run) -> Iterator[str]:
     if wrong.any():
         row = curve[wrong].iloc[0]
         yield f"energy_error of epoch {row['epoch']:.0f} is not that of its variance and {walkers} walkers"
+    damping = run.config.to_dict()["optimizer"].get("damping")
+    first = damping["initial"] if isinstance(damping, dict) else damping
+    if first is not None and len(curve) and not _near(float(curve["lambda"].iloc[0]), float(first)):
+        yield f"lambda begins with {curve['lambda'].iloc[0]:g}, the configuration's damping with {first:g}"
     for column, low, high in (("variance", 0.0, math.inf), ("acceptance", 0.0, 1.0), ("grad_norm", 0.0, math.inf)):
         if not curve[column].between(low, high).all():
             yield f"{column} leaves {low:g} to {high:g}"

@@ -11,6 +11,7 @@ and what is left is taken for proportional to the distance from the exact energy
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -26,9 +27,13 @@ BLOCK = 10
 TABLE = "rounding/replicas.csv"
 COMPARED = tuple(name for name in CURVE_COLUMNS if name not in ("epoch", "energy", "seconds", "rho"))
 """The columns beside the energy. That of rho is measured in every fifth epoch only, and its sign is chance."""
+COLUMNS = ("run", "replica", "optimizer", "exact", "block", "energy", "noise", *COMPARED)
+"""Of the stored table of replicas."""
 LEAST = 0.02
 """The smallest spread that is assumed, of the energy in units of its distance from the exact one, and of logarithms."""
 TINY = 1e-30
+ALARMS = 0.01
+"""The probability, at most, that a sound run is outside of its replicas."""
 
 
 def blocks(curve: pd.DataFrame) -> pd.DataFrame:
@@ -92,38 +97,88 @@ def distances(stored: pd.DataFrame, found: pd.DataFrame, exact: float, spread: S
     return apart
 
 
+def outside(
+    stored: pd.DataFrame, replicas: Sequence[pd.DataFrame], exact: float, spread: Spread
+) -> dict[str, tuple[float, float]]:
+    """How far a training is from a cloud of replicas, as Student's t of each column's worst block, and its bound.
+
+    The unit is the spread of the replicas in the block or in all blocks on average, the walkers' noise, or what is
+    usual for the optimiser, whichever is largest. Energies are taken over their distance from the exact one, other
+    columns as logarithms. Under rounding alone all trainings are draws of one distribution. In the least favourable
+    case, blocks that rise and fall together, t has as many degrees of freedom as there are replicas, less one. Half
+    of :data:`ALARMS` is the energy's, half is shared out among the other columns.
+
+    Args:
+        stored: blocks of the curve that is examined.
+        replicas: blocks of the same epochs of two replicas or more.
+        exact: the exact energy.
+        spread: of the optimiser.
+
+    Returns:
+        By column, "energy" and :data:`COMPARED`, t and its bound; t is infinite where one has no number.
+    """
+    from scipy.stats import t
+
+    energies = pd.concat([one["energy"] for one in replicas], axis=1)
+    noise = pd.concat([one["noise"] ** 2 for one in replicas], axis=1).mean(axis=1)
+    resolution = np.sqrt(noise) + 1e-5 * energies.mean(axis=1).abs()
+    away = (energies.mean(axis=1) - exact).abs().clip(lower=resolution)
+    before = stored.head(len(energies))
+    measured = [name for name in COMPARED if not all(one[name].isna().all() for one in (before, *replicas))]
+    freedom = len(replicas) - 1
+    bounds = [float(t.isf(ALARMS / 4, freedom)), float(t.isf(ALARMS / 4 / max(1, len(measured)), freedom))]
+    scaled = energies.div(away, axis=0)
+    found = {"energy": (_student(before["energy"] / away, scaled, noise / away**2, spread.energy), bounds[0])}
+    for name in measured:
+        table = pd.concat([one[name] for one in replicas], axis=1)
+        found[name] = (_student(before[name], table, None, spread.columns.get(name, 0.0)), bounds[1])
+    return found
+
+
+def _student(stored: pd.Series, replicas: pd.DataFrame, known: pd.Series | None, usual: float) -> float:
+    variance = replicas.var(axis=1)
+    least = max(float(variance.mean()), LEAST**2, usual**2 / 2.0)  # that of a difference is twice that of each
+    variance = variance.clip(lower=least if known is None else known.clip(lower=least))
+    return _largest((stored - replicas.mean(axis=1)) / np.sqrt(variance * (1.0 + 1.0 / replicas.shape[1])))
+
+
 def _largest(values: pd.Series) -> float:
     return math.inf if values.isna().any() else float(values.abs().max())
 
 
 def spread_of(replicas: pd.DataFrame, optimizer: str) -> Spread:
-    """The spread of an optimiser's runs, from a table of replicas; of all optimisers' where it has no two of one run.
+    """The spread of an optimiser's runs, from a table of replicas.
+
+    Where it has no two replicas of one run, it is that of the run in the middle of all optimisers'.
 
     Args:
         replicas: as read by :func:`stored_replicas`.
         optimizer: its name.
     """
     table = replicas[replicas.groupby("run")["replica"].transform("nunique") > 1]
-    table = own if len(own := table[table["optimizer"] == optimizer]) else table
-    squares: list[np.ndarray] = []
-    logarithms: dict[str, list[np.ndarray]] = {name: [] for name in COMPARED}
-    for _, run in table.groupby("run"):
-        for one, other in combinations((rows for _, rows in run.groupby("replica")), 2):
-            one, other = one.set_index("block"), other.set_index("block")
-            noise = one["noise"] ** 2 + other["noise"] ** 2
-            away = ((one["energy"] + other["energy"]) / 2.0 - one["exact"]).abs().clip(lower=TINY)
-            # Where the walkers' noise is as large as the distance, it says nothing of what is proportional to that.
-            told = noise < (0.3 * away) ** 2
-            squares.append((((one["energy"] - other["energy"]) ** 2 - noise) / away**2)[told].to_numpy())
-            for name in COMPARED:
-                logarithms[name].append((one[name] - other[name]).dropna().to_numpy())
-    energy = float(np.mean(np.concatenate(squares))) if sum(map(len, squares)) else 0.0
-    columns = {
-        name: float(np.sqrt(np.mean(np.concatenate(found) ** 2)))
-        for name, found in logarithms.items()
-        if sum(map(len, found))
-    }
-    return Spread(math.sqrt(max(energy, 0.0)), columns, table["run"].nunique())
+    own = table[table["optimizer"] == optimizer]
+    squares = pd.DataFrame([_squares(run) for _, run in (own if len(own) else table).groupby("run")])
+    typical = squares.mean() if len(own) else squares.median()
+    roots = np.sqrt(typical.clip(lower=0.0)).dropna().to_dict()
+    return Spread(
+        float(roots.pop("energy", 0.0)), {str(name): float(root) for name, root in roots.items()}, len(squares)
+    )
+
+
+def _squares(run: pd.DataFrame) -> dict[str, float]:
+    """Mean squares over the pairs of replicas of a run and their blocks, see :class:`Spread`."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("energy", *COMPARED)}
+    tables = [rows.set_index("block") for _, rows in run.groupby("replica")]
+    for one, other in combinations(tables, 2):
+        noise = one["noise"] ** 2 + other["noise"] ** 2
+        away = ((one["energy"] + other["energy"]) / 2.0 - one["exact"]).abs().clip(lower=TINY)
+        # Where the walkers' noise is as large as the distance, it says nothing of what is proportional to that.
+        told = noise < (0.3 * away) ** 2
+        found["energy"].append((((one["energy"] - other["energy"]) ** 2 - noise) / away**2)[told].to_numpy())
+        for name in COMPARED:
+            found[name].append(((one[name] - other[name]) ** 2).dropna().to_numpy())
+    joined = {name: np.concatenate(values) for name, values in found.items()}
+    return {name: float(values.mean()) if len(values) else math.nan for name, values in joined.items()}
 
 
 def stored_replicas(root: Path) -> pd.DataFrame:
@@ -135,7 +190,7 @@ def stored_replicas(root: Path) -> pd.DataFrame:
     path = root / TABLE
     try:
         table = pd.read_csv(path)
-        missing = [name for name in ("run", "replica", "optimizer", "exact", "block", "noise") if name not in table]
+        missing = [name for name in COLUMNS if name not in table]
         if missing or not len(table):
             raise ValueError(f"no column {missing[0]}" if missing else "no rows")
         return table
