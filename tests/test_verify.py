@@ -319,6 +319,12 @@ def forged(run, column=None, epoch=0, by=1.0, **result):
         (lambda run: replace(run, curve=run.curve.drop(columns="mu")), "the curve lacks mu"),
         (lambda run: forged(run, "energy", 5, np.nan), "energy of epoch 6 is not a finite number"),
         (lambda run: forged(run, "energy_error", 5, 1.001), "energy_error of epoch 6 is not that of its variance"),
+        (
+            lambda run: replace(
+                run, curve=run.curve.assign(energy=run.curve["energy"] + 9 * run.curve["energy_error"])
+            ),
+            "from energy_clipped, more than clipping moves it",
+        ),
         (lambda run: forged(run, "lambda", 0, 2.0), "lambda begins with 6, the configuration's damping with 3"),
         (lambda run: forged(run, "acceptance", 5, 3.0), "acceptance leaves 0 to 1"),
         (lambda run: forged(run, "seconds", 5, 2.0), "training_seconds is not the sum"),

@@ -24,6 +24,11 @@ DIGITS = 1e-6
 WRITTEN = 2e-5
 """Of tables with six digits."""
 SIGMAS = 5.0
+TAILS = 4.0
+"""Clipping moves energies, in the median, by so many of their errors at most, for 1024 walkers.
+
+By so many at most if it touches one walker in 64 (Cauchy-Schwarz); of the stored runs the largest number is 2.8.
+"""
 BEGINNING = 100
 """Epochs that two runs from one start may have in common before their options tell; two of the stored runs have 52."""
 SHORTEST = 10
@@ -88,6 +93,9 @@ def _curve(run: Run) -> Iterator[str]:
     if wrong.any():
         row = curve[wrong].iloc[0]
         yield f"energy_error of epoch {row['epoch']:.0f} is not that of its variance and {walkers} walkers"
+    moved = (curve["energy"] - curve["energy_clipped"]) / (curve["energy_error"] + 1e-5 * curve["energy"].abs())
+    if abs(moved.median()) > TAILS * max(1.0, math.sqrt(walkers / 1024)):
+        yield f"energy is {abs(moved.median()):.1f} of its errors from energy_clipped, more than clipping moves it"
     damping = run.config.to_dict()["optimizer"].get("damping")
     first = damping["initial"] if isinstance(damping, dict) else damping
     if first is not None and len(curve) and not _near(float(curve["lambda"].iloc[0]), float(first)):
