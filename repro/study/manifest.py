@@ -268,6 +268,7 @@ def _store(runs: dict[str, Run], unfinished: Sequence[Path], root: Path) -> Stor
             copied = RunDirectory(stage / name).observables
             copied.rename(RunDirectory(root / name).observables)
     write_manifest(root)
+    write_anchor(root)
     megabytes = sum((root / name).stat().st_size for name in _files(root)) / 1e6
     left_out = tuple(path.name for path in unfinished)
     return Stored(tuple(added), tuple(known), tuple(observed), left_out, megabytes)

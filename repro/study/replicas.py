@@ -14,10 +14,11 @@ from repro.config import EvaluationConfig, RunConfig
 from repro.training import environment
 from repro.training.checkpoint import Header, save_checkpoint
 from repro.training.curve import Table
+from repro.training.files import write_atomic
 from repro.training.model import build_model, numerics
 from repro.training.reporting import Reporter
 from repro.training.run import train
-from repro.training.rundir import prepare
+from repro.training.rundir import RunDirectory, claimed
 
 
 def shortened(config: RunConfig, epochs: int) -> RunConfig:
@@ -51,17 +52,19 @@ def train_replica(
         DivergedError: if the optimisation left the finite numbers.
     """
     if pretrained is None:
-        run, _ = prepare(config, out, resume=False, overwrite=False)
-        device = environment.select_device(None)
-        with numerics(config.dtype, device):
+        run, device = RunDirectory(out), environment.select_device(None)
+        with claimed(run, config, resume=False, overwrite=False), numerics(config.dtype, device):
             model = build_model(config, resolve_walker_chunk(config, None, device.platform), device.platform)
             state = jax.jit(model.initial_state)()
             state = state._replace(params=nudged(state.params, weight))
-            first = model.phases[0]
-            run.pretraining.write_bytes(Table(first.columns).encode())
-            revision = environment.git_revision()
-            save_checkpoint(
-                run.checkpoint, Header(config.content_hash, first.name, 0, model.walker_chunk, (revision,)), state
+            first, table = model.phases[0], Table(model.phases[0].columns)
+            run.begin(config)
+            write_atomic(run.pretraining, table.encode())
+            header = Header(
+                *(config.content_hash, first.name, 0, model.walker_chunk),
+                revisions=(environment.git_revision(),),
+                tables={first.name: table.digest},
             )
+            save_checkpoint(run.checkpoint, header, state)
     outcome = train(config, out, resume=True, pretrained=pretrained, reporter=reporter)
     return pd.read_csv(outcome.run.curve)
