@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -218,6 +219,16 @@ def test_a_batch_of_none_is_refused(tmp_path, batch):
     with pytest.raises(InputError, match=f"batch = {batch}: must be at least 1"):
         sweep(grid_of(3), tmp_path / "out", batch=batch)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_has_computed_nothing_ends_at_once(tmp_path, monkeypatch):
+    """Hundreds of members take minutes to begin."""
+    monkeypatch.setattr("repro.training.together.train_member", lambda member, **options: time.sleep(60))
+    begin = time.monotonic()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(KeyboardInterrupt):
+        train_together(members(tmp_path, [tiny(), tiny(2.0)]))
+    assert time.monotonic() - begin < 30
 
 
 def test_an_interrupted_batch_goes_on_to_the_same_bits(tmp_path):

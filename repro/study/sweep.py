@@ -348,8 +348,8 @@ if __name__ == "__main__":
         end_with(sys.stdin.fileno())
         _work(orders)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)  # threads that had not computed yet are not waited for; all that is on disk is whole
     except ReproError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -185,12 +185,16 @@ class Batch:
     another one, so that nothing is compiled again.
 
     Pretraining knows nothing of the couplings: members of one seed do it once, together.
+
+    Attributes:
+        computed: whether any epoch has been computed, so that there is something to keep.
     """
 
     devices = 1
 
     def __init__(self, members: int) -> None:
         self.members = members
+        self.computed = False
         self._condition = threading.Condition()
         self._active = members
         self._programs: dict[tuple[str, int], Chunk] = {}
@@ -249,6 +253,7 @@ class Batch:
         places, computed = self._shared_out(chosen)
         count = jnp.asarray(min(request.wanted for request in chosen.values()), jnp.int32)
         following, metrics = jax.device_get(self._program(computed)(*_stacked(computed), count))
+        self.computed = True
         axes = _axes(computed[0].state)
         for member, place in places.items():
             own = _by_leaf(lambda part, i=place: part[i], axes, following)  # type: ignore[misc]
@@ -293,7 +298,8 @@ def in_threads(batch: Batch, tasks: list[Callable[[], Any]]) -> list[Any]:
         finally:
             batch.leave()
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(tasks))]
+    # Who interrupts them before the first epoch does not wait for hundreds of members to begin.
+    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(tasks))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -81,7 +81,12 @@ def train_together(members: Sequence[Member], *, device: str | None = None) -> l
     # Once for all: git would be asked by all of them at the same moment.
     one = partial(train_member, device=device, executor=batch, revision=git_revision())
 
-    with interruptions(lambda: batch.stop(KeyboardInterrupt())) as asked:
+    def stop() -> None:
+        batch.stop(KeyboardInterrupt())
+        if not batch.computed:  # there is nothing to keep, and hundreds of members take minutes to begin
+            raise KeyboardInterrupt
+
+    with interruptions(stop) as asked:
         ended = in_threads(batch, [partial(one, member) for member in members])
         if asked.is_set():
             raise KeyboardInterrupt
