@@ -305,7 +305,7 @@ def test_factors_need_the_linear_maps():
         ("dgd", {"damping": -1.0}, "damping = -1: must be positive"),
         ("dgd", {"minres_iterations": 0}, "minres_iterations = 0: must be at least 1"),
         ("dgd", {"start": "uphill"}, "anti-aligned, aligned"),
-        ("dgd", {"gamma": 1.0}, "gamma = 1.0: has no effect on dgd"),
+        ("dgd", {"gamma": 1.0}, "gamma = 1: has no effect on dgd"),
         ("kfac", {"minres_iterations": 10}, "has no effect on kfac"),
         ("adam", {"damping": 1.0}, "has no effect on adam"),
         ("kfac", {"learning_rate": 1.0}, "has no effect on kfac"),

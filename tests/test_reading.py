@@ -57,6 +57,13 @@ def bomb(shape: tuple[int, ...], content: bytes = b"", kind: str = "<f4") -> byt
     return buffer.getvalue()
 
 
+def checked_manifest(path: Path) -> str:
+    """The manifest; raises what its check would print, which goes on where one line is damaged."""
+    if problems := check_manifest(path.parent):
+        raise InputError(problems[0])
+    return read_text(path)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, tuple[Path, Reader]]:
     """Good files of each kind, none of a training, each with what reads it."""
@@ -82,9 +89,9 @@ def files(tmp_path_factory) -> dict[str, tuple[Path, Reader]]:
     stored = root / "stored"
     (stored / "folder").mkdir(parents=True)
     (stored / "folder" / "a.csv").write_text("1", encoding="utf-8")
-    write_manifest(stored)
     verdicts = stored / verify.VERDICTS
     verdicts.write_bytes((STORED.parents[1] / verify.VERDICTS).read_bytes())
+    write_manifest(stored)
     return {
         "checkpoint.npz": (run.checkpoint, lambda path: load_checkpoint(path).state(template)),
         "pretrained.npz": (imported, lambda path: load_imported(path.parent)),
@@ -94,7 +101,7 @@ def files(tmp_path_factory) -> dict[str, tuple[Path, Reader]]:
         "claims.toml": (claims, lambda path: parse_claims(read_text(path))),
         "energies.csv": (energies, read_references),
         "verdicts.json": (verdicts, lambda path: verify.read_verdicts(path.parent)),
-        MANIFEST: (stored / MANIFEST, lambda path: check_manifest(path.parent)),
+        MANIFEST: (stored / MANIFEST, checked_manifest),
     }
 
 

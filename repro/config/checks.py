@@ -13,7 +13,7 @@ from repro.reading import shortened
 
 LARGEST_INTEGER = 2**31 - 1
 """Of 32 bits, as the compiled programs count."""
-LARGEST, SMALLEST = 3.4028234e38, 1.1754944e-38
+LARGEST, SMALLEST = (2.0 - 2.0**-23) * 2.0**127, 2.0**-126
 """What single precision holds without infinity or a loss of digits."""
 
 
@@ -42,11 +42,21 @@ def text(name: str, value: object) -> None:
         raise InputError(f"{name} = {shown(value)}: must be a text")
 
 
+def _nearest(value: str, known: Sequence[str]) -> str:
+    """The word that is most like the value, capitals or not, the first of several; "" if none is much like it."""
+
+    def alike(word: str) -> float:
+        return difflib.SequenceMatcher(None, value.lower(), word.lower()).ratio()
+
+    word = max(known, key=alike, default="")
+    return word if alike(word) >= 0.6 else ""
+
+
 def choice(name: str, value: object, known: Sequence[str]) -> None:
     """Checks a word of a list; the nearest one is suggested."""
     if value not in known:
-        near = difflib.get_close_matches(str(value).lower(), known, n=1) if isinstance(value, str) else []
-        meant = f"did you mean {near[0]}? " if near else ""
+        near = _nearest(value, known) if isinstance(value, str) else ""
+        meant = f"did you mean {near}? " if near else ""
         raise InputError(f"{name} = {shown(value)}: unknown; {meant}choose one of {', '.join(known)}")
 
 
@@ -75,7 +85,7 @@ def fraction(part: object, attribute: str, name: str) -> None:
     """As :func:`real`, for what lies between 0 and 1."""
     real(part, attribute, positive=True, name=name)
     if (value := getattr(part, attribute)) >= 1:
-        raise InputError(f"{name} = {value!r}: must be below 1")
+        raise InputError(f"{name} = {shown(value)}: must be below 1")
 
 
 OPTIONAL = {"optional": True}

@@ -201,6 +201,9 @@ def _begin_fresh(root: Path) -> None:
         run = RunDirectory(result.parent)
         with run.locked():
             run.clear()
+            if list(run.path.iterdir()) == [run.lock]:  # what is not the run's stays
+                run.lock.unlink()
+                run.path.rmdir()
     root.mkdir(parents=True, exist_ok=True)
     mark.touch()
 

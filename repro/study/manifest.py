@@ -72,7 +72,7 @@ def write_anchor(root: Path) -> None:
     """Writes the manifest's checksum into ``CITATION.cff``, where that is beside ``root`` and has a place for it."""
     path = root.parent / CITATION
     if path.exists():
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if (anchored := ANCHOR.sub(manifest_digest(root), text)) != text:
             write_atomic(path, anchored.encode())
 
