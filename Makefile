@@ -51,7 +51,7 @@ setup: $(STAMP) ## virtual environment, locked packages, notebook kernel: 1-3 mi
 figures: $(STAMP) ## every figure from the stored runs, into output/, and all verdicts: 5-10 min (FRESH=1: trains all anew, hours)
 	@$(BIN)/repro figures $(FIGURES) $(if $(FRESH),--fresh)
 
-verify: $(STAMP) ## checksums, numbers against each other, verdicts made again, a sample of runs trained again: 5 min
+verify: $(STAMP) ## checksums, numbers against each other, verdicts made again, a sample of runs trained again: minutes
 	@$(BIN)/repro verify --audit $(AUDIT) $(if $(SEED),--seed $(SEED))
 
 report: figures ## the figures, then one self-contained page: report/index.html
