@@ -10,7 +10,8 @@ import gzip
 import io
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,6 +33,15 @@ def told(error: BaseException) -> str:
 def shortened(text: str) -> str:
     """The beginning of a text that may be of any length."""
     return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}..."
+
+
+@contextmanager
+def _in_one_line(complaint: str) -> Iterator[None]:
+    """Whatever a parser raises becomes an InputError that says so."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{complaint} ({told(error)})") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -77,11 +87,8 @@ def unpacked(content: bytes, source: str) -> bytes:
     Raises:
         InputError: if it is damaged, or larger than :data:`MOST_BYTES`.
     """
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            found = stream.read(MOST_BYTES + 1)
-    except Exception as error:
-        raise InputError(f"{source}: damaged ({told(error)})") from error
+    with _in_one_line(f"{source}: damaged"), gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        found = stream.read(MOST_BYTES + 1)
     if len(found) > MOST_BYTES:
         raise InputError(f"{source}: unpacks to more than {MOST_BYTES:,} bytes, the most that is read")
     return found
@@ -97,10 +104,8 @@ def parse_json(text: str, source: str) -> Any:
     Raises:
         InputError: for what is no JSON, or nested too deeply.
     """
-    try:
+    with _in_one_line(f"{source}: damaged or not JSON"):
         return json.loads(text, parse_constant=_no_number)
-    except Exception as error:
-        raise InputError(f"{source}: damaged or not JSON ({told(error)})") from error
 
 
 def _no_number(name: str) -> NoReturn:
@@ -122,10 +127,8 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     Raises:
         InputError: for what is no TOML, or nested too deeply.
     """
-    try:
+    with _in_one_line(f"{source}: not TOML"):
         return tomllib.loads(text)
-    except Exception as error:
-        raise InputError(f"{source}: not TOML ({told(error)})") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

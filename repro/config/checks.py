@@ -42,22 +42,24 @@ def text(name: str, value: object) -> None:
         raise InputError(f"{name} = {shown(value)}: must be a text")
 
 
-def _nearest(value: str, known: Sequence[str]) -> str:
-    """The word that is most like the value, capitals or not, the first of several; "" if none is much like it."""
+def suggestion(value: object, known: Sequence[str]) -> str:
+    """A question whether the word that is most like the value was meant; "" if none is. Capitals do not count."""
+    if not isinstance(value, str):
+        return ""
 
     def alike(word: str) -> float:
         return difflib.SequenceMatcher(None, value.lower(), word.lower()).ratio()
 
     word = max(known, key=alike, default="")
-    return word if alike(word) >= 0.6 else ""
+    return f"did you mean {word}? " if alike(word) >= 0.6 else ""
 
 
 def choice(name: str, value: object, known: Sequence[str]) -> None:
     """Checks a word of a list; the nearest one is suggested."""
     if value not in known:
-        near = _nearest(value, known) if isinstance(value, str) else ""
-        meant = f"did you mean {near}? " if near else ""
-        raise InputError(f"{name} = {shown(value)}: unknown; {meant}choose one of {', '.join(known)}")
+        raise InputError(
+            f"{name} = {shown(value)}: unknown; {suggestion(value, known)}choose one of {', '.join(known)}"
+        )
 
 
 def real(part: object, attribute: str, positive: bool = False, name: str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from itertools import product
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config import OPTIMIZER_OPTIONS, RunConfig
+from repro.config.checks import suggestion
 from repro.errors import InputError
 from repro.reading import read_toml, shortened
 from repro.study.profiles import configure
@@ -56,8 +56,7 @@ def read_grid(path: Path) -> list[RunConfig]:
 
 def _combinations(table: dict[str, Any], place: str) -> list[RunConfig]:
     if unknown := next((key for key in table if key not in KEYS), None):
-        near = difflib.get_close_matches(unknown, KEYS, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
+        meant = suggestion(unknown, KEYS)
         raise InputError(f"{place}: unknown key {shortened(repr(unknown))}; {meant}known are {', '.join(KEYS)}")
     for required in ("particles", "v0"):
         if required not in table:

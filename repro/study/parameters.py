@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro.config.checks import shown
+from repro.config.checks import shown, suggestion
 from repro.errors import InputError
 
 TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -29,8 +28,7 @@ def refuse_unfit(where: str, declared: Mapping[str, str], values: Mapping[str, A
     """
     for name, value in values.items():
         if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
+            meant = suggestion(name, list(declared))
             raise InputError(f"{where}: unknown parameter {name!r}; {meant}known are {', '.join(declared)}")
         kind = TYPES[declared[name]]
         number = isinstance(value, int | float) and not isinstance(value, bool)
