@@ -138,7 +138,7 @@ def claims(
 
     Example: repro claims --json
     """
-    from repro.study.manifest import storing, write_anchor, write_manifest
+    from repro.study.manifest import storing, write_manifest
     from repro.study.store import STORED_RUNS, project_path
     from repro.study.verify import judge_all, write_verdicts
 
@@ -148,7 +148,6 @@ def claims(
         if keep:
             write_verdicts(root, verdicts)
             write_manifest(root)
-            write_anchor(root)
     if as_json:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return

@@ -47,11 +47,14 @@ def _digest(path: Path) -> str:
 def write_manifest(root: Path) -> int:
     """Writes the checksums of what is stored below ``root``, of notebooks and claims, in the format of ``sha256sum``.
 
+    The manifest's own checksum follows, as :func:`write_anchor` says.
+
     Returns:
         How many files there are.
     """
     lines = [f"{_digest(root / name)}  {name}\n" for name in _files(root)]
     write_atomic(root / MANIFEST, "".join(lines).encode())
+    write_anchor(root)
     return len(lines)
 
 
@@ -268,7 +271,6 @@ def _store(runs: dict[str, Run], unfinished: Sequence[Path], root: Path) -> Stor
             copied = RunDirectory(stage / name).observables
             copied.rename(RunDirectory(root / name).observables)
     write_manifest(root)
-    write_anchor(root)
     megabytes = sum((root / name).stat().st_size for name in _files(root)) / 1e6
     left_out = tuple(path.name for path in unfinished)
     return Stored(tuple(added), tuple(known), tuple(observed), left_out, megabytes)
