@@ -10,8 +10,16 @@ import pandas as pd
 import pytest
 
 from repro.config import PROXIMAL_PARTS
-from repro.study.ablation import CASES, EPOCHS, NOTHING, ablation_configs, ablation_run, ablation_table, losses
-from repro.study.store import Run
+from repro.study.experiments.ablation import (
+    CASES,
+    EPOCHS,
+    NOTHING,
+    ablation_configs,
+    ablation_run,
+    ablation_table,
+    losses,
+)
+from repro.study.runs.store import Run
 
 EXACT = dict.fromkeys(CASES, -2.0)
 

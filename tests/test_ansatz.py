@@ -12,11 +12,11 @@ from conftest import random_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro.ansatz import slater_wavefunction
-from repro.ansatz.determinant import WRITTEN_OUT, inverse, log_sum_determinants, slogdet, sum_laplacian_ratio
-from repro.ansatz.jet import position_jet
-from repro.ansatz.layers import EquivariantLayer
-from repro.physics.local_energy import log_laplacian_ratio
+from repro.vmc.ansatz import slater_wavefunction
+from repro.vmc.ansatz.determinant import WRITTEN_OUT, inverse, log_sum_determinants, slogdet, sum_laplacian_ratio
+from repro.vmc.ansatz.forward_laplacian import position_jet
+from repro.vmc.ansatz.layers import EquivariantLayer
+from repro.vmc.physics.local_energy import log_laplacian_ratio
 
 SIZES = [(2, 1), (2, 3), (3, 1), (4, 3), (5, 1), (6, 3)]
 """Numbers of particles and of determinants; both numbers of determinants where it is cheapest."""
@@ -121,7 +121,7 @@ def test_large_matrices_are_treated_as_small_ones(x64, monkeypatch, size):
     """What is written out for few particles and what is not for many give the same determinant."""
     matrices = jnp.asarray(np.random.default_rng(size).normal(size=(size, size, 2, 4)))
     small = jax.jit(slogdet)(matrices)
-    monkeypatch.setattr("repro.ansatz.determinant.WRITTEN_OUT", 0)
+    monkeypatch.setattr("repro.vmc.ansatz.determinant.WRITTEN_OUT", 0)
     for one, other in zip(small, jax.jit(lambda m: slogdet(m))(matrices), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 

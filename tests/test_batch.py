@@ -21,16 +21,16 @@ import pandas as pd
 import pytest
 
 from repro.errors import DivergedError, InputError
-from repro.physics.hamiltonian import System
-from repro.study.profiles import configure
-from repro.study.sweep import DIVERGED, DONE, RUNNING, plan, sweep
+from repro.study.runs.profiles import configure
+from repro.study.runs.sweep import DIVERGED, DONE, RUNNING, plan, sweep
+from repro.training.batched_runs import Member, train_member, train_together
 from repro.training.epoch import chunk_of_epochs
 from repro.training.executor import Batch, in_threads, mapped_chunk
 from repro.training.model import build_model
 from repro.training.reporting import Silent
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
-from repro.training.together import Member, train_member, train_together
+from repro.vmc.physics.hamiltonian import System
 
 COUPLINGS = [(-10.0, 0), (5.0, 0), (-10.0, 7)]
 """V0 and seed. All batches have three members, so that DGD's program is compiled once for all tests."""
@@ -227,7 +227,7 @@ def test_a_batch_of_none_is_refused(tmp_path, batch):
 
 def test_a_batch_that_has_computed_nothing_ends_at_once(tmp_path, monkeypatch):
     """Hundreds of members take minutes to begin."""
-    monkeypatch.setattr("repro.training.together.train_member", lambda member, **options: time.sleep(60))
+    monkeypatch.setattr("repro.training.batched_runs.train_member", lambda member, **options: time.sleep(60))
     begin = time.monotonic()
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(KeyboardInterrupt):
@@ -242,7 +242,7 @@ def test_an_interrupted_batch_goes_on_to_the_same_bits(tmp_path):
     def started(out):
         runs = [{**entry, "out": str(out / config.run_name)} for entry, config in zip(grid, configs, strict=True)]
         out.mkdir(exist_ok=True)
-        process = subprocess.Popen([sys.executable, "-m", "repro.study.sweep"], stdin=subprocess.PIPE, text=True)
+        process = subprocess.Popen([sys.executable, "-m", "repro.study.runs.sweep"], stdin=subprocess.PIPE, text=True)
         process.stdin.write(json.dumps({"runs": runs, "device": "cpu", "cores": [0]}) + "\n")
         process.stdin.flush()
         return process

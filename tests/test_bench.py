@@ -11,19 +11,19 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from repro.ansatz.wavefunction import slater_wavefunction
 from repro.cli import app
 from repro.config import SystemConfig
 from repro.errors import InputError, ReproError
-from repro.sampling.metropolis import LENGTH_BOUNDS, STRIDE, initial_chain, walk
 from repro.study.benchmarks import epoch as whole_epoch
 from repro.study.benchmarks import peers, sweeps
 from repro.study.benchmarks.growth import WHOLE, apportioned, growth
-from repro.study.benchmarks.isolated import measure_each, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.parts import Size, bench_parts, measure
-from repro.study.profiles import configure
+from repro.study.benchmarks.subprocesses import measure_each, write_table
+from repro.study.runs.profiles import configure
 from repro.training.epoch import density
+from repro.vmc.ansatz.wavefunction import slater_wavefunction
+from repro.vmc.sampling.metropolis import LENGTH_BOUNDS, STRIDE, initial_chain, walk
 
 M, N, K = 3, 5, 7
 

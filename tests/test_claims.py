@@ -16,19 +16,14 @@ from scipy.stats import binom, fisher_exact
 
 from repro.config import ALL_OPTIMIZERS, BEYOND, OPTIMIZERS, SystemConfig
 from repro.errors import InputError, ReproError
-from repro.study import convergence
 from repro.study.benchmarks.tasks import PEER_PARTICLES, WALKED
-from repro.study.cases import CASES, SEEDS
-from repro.study.claims import Claim, claims_of, load_claims, parse_cases, parse_claims, study_run
-from repro.study.evidence import (
+from repro.study.claims.measurements import (
     COMPUTED,
     GROWN_PARTICLES,
     RUN_QUANTITIES,
     VARIATIONAL,
     Evidence,
     Item,
-    case_label,
-    exact_energy,
     gather,
     growth_ratios,
     judged_states,
@@ -38,14 +33,8 @@ from repro.study.evidence import (
     sweep_gains,
     sweep_shifts,
 )
-from repro.study.figures import notebook_paths
-from repro.study.fisher_images import cosine
-from repro.study.grid import read_grid
-from repro.study.large import large_run
-from repro.study.ledger import POINTS, PRINTED, effects, endings, variant_config
-from repro.study.ledger import told as ending_told
-from repro.study.profiles import configure
-from repro.study.statistics import (
+from repro.study.claims.statements import Claim, claims_of, load_claims, parse_cases, parse_claims
+from repro.study.claims.statistics import (
     LEVEL,
     bootstrap_interval,
     fisher,
@@ -53,9 +42,7 @@ from repro.study.statistics import (
     runs_for_fisher,
     values_for_median,
 )
-from repro.study.store import Run, RunSource, finished_runs, load_run, project_path
-from repro.study.timing import read_benchmarks
-from repro.study.verdicts import (
+from repro.study.claims.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
@@ -65,8 +52,19 @@ from repro.study.verdicts import (
     decide,
     judge,
 )
-from repro.study.verify import read_verdicts
-from repro.study.wording import case_title
+from repro.study.experiments.fisher_images import cosine
+from repro.study.experiments.ledger import POINTS, PRINTED, effects, endings, variant_config
+from repro.study.experiments.ledger import told as ending_told
+from repro.study.experiments.many_particles import large_run
+from repro.study.plots.tables import case_title
+from repro.study.reports.figures import notebook_paths
+from repro.study.runs import convergence
+from repro.study.runs.cases import CASES, SEEDS, case_label, exact_energy
+from repro.study.runs.grid import read_grid
+from repro.study.runs.profiles import configure, study_run
+from repro.study.runs.store import Run, RunSource, finished_runs, load_run, project_path
+from repro.study.runs.timing import read_benchmarks
+from repro.study.verification.verify import read_verdicts
 
 STORED = project_path("paper_runs")
 
@@ -699,7 +697,7 @@ def beside_peers(tmp_path, monkeypatch, codes):
     ]
     path = tmp_path / "peers.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    monkeypatch.setattr("repro.study.evidence.BESIDE_PEERS", str(path))
+    monkeypatch.setattr("repro.study.claims.measurements.BESIDE_PEERS", str(path))
 
 
 def test_other_packages_are_compared_whatever_their_version(tmp_path, monkeypatch):
@@ -737,7 +735,7 @@ def walked(tmp_path, monkeypatch, asked=("auto", "400")):
     ]
     path = tmp_path / "sweeps.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    monkeypatch.setattr("repro.study.evidence.WALKS", str(path))
+    monkeypatch.setattr("repro.study.claims.measurements.WALKS", str(path))
 
 
 def test_walks_of_their_own_length_are_compared_with_the_studys(tmp_path, monkeypatch):
@@ -765,7 +763,7 @@ def scaling(tmp_path, monkeypatch, **seconds):
     rows += [{**row, "walkers": 4096, "seconds": 99.0} for row in rows]
     path = tmp_path / "F15.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    monkeypatch.setattr("repro.study.evidence.SCALING", str(path))
+    monkeypatch.setattr("repro.study.claims.measurements.SCALING", str(path))
 
 
 def test_growth_is_compared_from_two_particles_on(tmp_path, monkeypatch):

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from repro.ansatz import slater_wavefunction
-from repro.chunks import resolve_walker_chunk
 from repro.config import RunConfig, differences
 from repro.errors import InputError
-from repro.study.profiles import PROFILES, configure
+from repro.study.runs.profiles import PROFILES, configure
 from repro.training import size
+from repro.training.walker_chunk import resolve_walker_chunk
+from repro.vmc.ansatz import slater_wavefunction
 
 
 def test_profiles_are_the_promised_ones():

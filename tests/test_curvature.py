@@ -13,13 +13,14 @@ import pytest
 from conftest import random_state, single_walker_derivatives
 from jax.flatten_util import ravel_pytree
 
-from repro.ansatz import slater_wavefunction, trial_state
-from repro.curvature import decision_metric, fisher, kronecker_factors, kronecker_solve, moving_average, quasi_hessian
-from repro.curvature.blocks import partition, replaced
-from repro.curvature.derivatives import derivatives
-from repro.curvature.kronecker import KroneckerFactors, spectrum
-from repro.physics.hamiltonian import System
-from repro.physics.local_energy import local_energy
+from repro.curvature.kronecker import KroneckerFactors, kronecker_factors, kronecker_solve, moving_average, spectrum
+from repro.parameters.partition import replaced
+from repro.vmc.ansatz import slater_wavefunction, trial_state
+from repro.vmc.derivatives import derivatives, partition_of
+from repro.vmc.metrics import decision_metric, fisher
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.physics.local_energy import local_energy
+from repro.vmc.quasi_hessian import quasi_hessian
 
 WALKERS = 12
 SYSTEM = System(-3.0, 0.5)
@@ -177,7 +178,7 @@ def test_diagonals_of_wide_layers_are_cut(monkeypatch):
 
     whole = jax.jit(diagonals)(params, x)
     for most in (1, 20, 36):
-        monkeypatch.setattr("repro.curvature.structured.LARGEST_ROW", most)
+        monkeypatch.setattr("repro.vmc.structured.LARGEST_ROW", most)
         for one, other in zip(jax.jit(lambda *a: diagonals(*a))(params, x), whole, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-13)
 
@@ -357,12 +358,12 @@ def test_blocks_of_states_that_are_not_ours():
     network = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([5, 1])(x)))
     params = network.init(jax.random.key(0), jnp.ones(3))
     state = trial_state(lambda p, x: network.apply(p, x)[0])
-    parts = partition(state, params)
+    parts = partition_of(state, params)
     blocks = parts.split(params)
     assert [block.size for block in blocks] == [3 * 5 + 5, 5 + 1]
     jax.tree.map(np.testing.assert_array_equal, parts.join(blocks), params)
     plain = [jnp.ones(2), jnp.zeros((2, 2))]
-    parts = partition(state, plain)
+    parts = partition_of(state, plain)
     assert [block.size for block in parts.split(plain)] == [6]
     jax.tree.map(np.testing.assert_array_equal, parts.join(parts.split(plain)), plain)
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import dense_metrics, situation
 
-from repro.curvature.derivatives import derivatives
-from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases, turned
-from repro.curvature.metric import decision_metric, fisher
+from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases
+from repro.vmc.derivatives import derivatives
+from repro.vmc.eigenbasis import turned
+from repro.vmc.metrics import decision_metric, fisher
 
 WALKERS = 64
 pytestmark = pytest.mark.usefixtures("x64")

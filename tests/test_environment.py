@@ -18,8 +18,8 @@ from rich.table import Table
 
 from repro import cli, console, machine, runtime
 from repro.errors import InputError
-from repro.study.profiles import configure
-from repro.study.style import RC, use_style
+from repro.study.plots.style import RC, use_style
+from repro.study.runs.profiles import configure
 from repro.training import environment
 from repro.training.curve import Table as Curve
 from repro.training.run import train

@@ -18,14 +18,14 @@ import pytest
 from conftest import ROOT, is_one_line, repro
 
 from repro.errors import InputError, ReproError
-from repro.study import figures
-from repro.study.claims import claims_of
-from repro.study.convergence import converged, fluctuation, summary
-from repro.study.curves import block_median, log_binned
-from repro.study.display import verdict_counts
-from repro.study.profiles import configure
-from repro.study.store import Run, RunSource, find_run, load_run
-from repro.study.verify import read_verdicts
+from repro.study.claims.statements import claims_of
+from repro.study.plots.curves import block_median, log_binned
+from repro.study.reports import figures
+from repro.study.reports.display import verdict_counts
+from repro.study.runs.convergence import converged, fluctuation, summary
+from repro.study.runs.profiles import configure
+from repro.study.runs.store import Run, RunSource, find_run, load_run
+from repro.study.verification.verify import read_verdicts
 from repro.training.run import train
 
 NOTEBOOKS = figures.notebook_paths()

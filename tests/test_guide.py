@@ -11,12 +11,12 @@ from conftest import ROOT, random_state, repro
 from repro.config import SystemConfig
 from repro.errors import InputError
 from repro.optimizers import dgd
-from repro.physics.hamiltonian import System
 from repro.references import known_energy
-from repro.sampling import initial_chain
 from repro.study.benchmarks.epoch import bench_epoch, dense_dgd, quicker
 from repro.training.epoch import training_epoch
 from repro.training.state import TrainState
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.sampling import initial_chain
 
 
 def test_the_guide_runs_as_printed(capsys):

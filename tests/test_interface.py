@@ -19,15 +19,15 @@ from typer.main import get_command
 from repro import console, doctor
 from repro.cli import app
 from repro.runtime import DETERMINISTIC_GPU, IDLE_LAPACK, configure_jax
-from repro.study.grid import KEYS
+from repro.study.runs.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "reading", "machine", "config", "tracing", "chunks", "sums", "parallel", "physics", "ansatz"),
-    *("sampling", "curvature", "solvers", "optimizers", "training", "references", "console", "runtime", "study"),
-    *("doctor", "cli", "__main__"),
+    *("errors", "reading", "machine", "config", "numerics", "parameters", "curvature", "solvers", "vmc", "optimizers"),
+    *("training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
-CORE = ("physics", "ansatz", "sampling", "curvature", "solvers", "optimizers", "training")
+STUDY_ROOMS = ("runs", "experiments", "benchmarks", "claims", "verification", "plots", "reports")
+CORE = ("numerics", "parameters", "curvature", "solvers", "vmc", "optimizers", "training")
 CORE_IMPORTS = {"jax", "haiku", "optax", "numpy", "repro"}
 
 
@@ -44,20 +44,22 @@ def imports(path: Path, nested: bool = False) -> set[str]:
 
 @pytest.mark.parametrize("room", CORE)
 def test_the_training_core_needs_only_jax_haiku_optax_numpy(room):
-    for path in (ROOT / "repro" / room).glob("*.py"):
+    for path in (ROOT / "repro" / room).rglob("*.py"):
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - CORE_IMPORTS
         assert not outside, f"{path}: {outside}"
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_data_flows_one_way(room):
-    place = ROOT / "repro" / room
-    files = list(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-    assert files
-    for path in files:
-        for name in imports(path, nested=True):
-            if name.startswith("repro."):
-                assert ROOMS.index(name.split(".")[1]) <= ROOMS.index(room), f"{path} imports {name}"
+@pytest.mark.parametrize(("house", "rooms"), [("repro", ROOMS), ("repro.study", STUDY_ROOMS)])
+def test_data_flows_one_way(house, rooms):
+    for room in rooms:
+        place = ROOT.joinpath(*house.split("."), room)
+        files = list(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        assert files
+        for path in files:
+            for name in imports(path, nested=True):
+                if name.startswith(f"{house}."):
+                    room_of = name.removeprefix(f"{house}.").split(".")[0]
+                    assert rooms.index(room_of) <= rooms.index(room), f"{path} imports {name}"
 
 
 def test_every_module_has_its_room():
@@ -65,6 +67,7 @@ def test_every_module_has_its_room():
         path.stem for path in (ROOT / "repro").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert found - {"__init__"} == set(ROOMS)
+    assert {path.parent.name for path in (ROOT / "repro" / "study").glob("*/*.py")} == set(STUDY_ROOMS)
 
 
 def test_help_teaches_without_loading_jax():
@@ -123,7 +126,7 @@ def test_gpu_determinism_is_asked_for_and_the_cpu_left_alone(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="tells what a process has loaded")
-@pytest.mark.parametrize("module", ["repro.cli", "repro.study.sweep", "repro.study.benchmarks.epoch"])
+@pytest.mark.parametrize("module", ["repro.cli", "repro.study.runs.sweep", "repro.study.benchmarks.epoch"])
 def test_linear_algebra_is_loaded_after_its_threads_are_set(module):
     """:data:`repro.runtime.IDLE_LAPACK` is read once: what makes runs must not load it before."""
     name, chosen = IDLE_LAPACK

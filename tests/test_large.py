@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.study import evidence
-from repro.study.claims import load_claims
-from repro.study.evidence import exact_energy, gather
-from repro.study.grid import read_grid
-from repro.study.large import (
+from repro.study.claims.measurements import gather
+from repro.study.claims.statements import load_claims
+from repro.study.claims import measurements as evidence
+from repro.study.experiments.many_particles import (
     EPOCHS,
     FREE,
     OPTIMIZERS,
@@ -28,7 +27,9 @@ from repro.study.large import (
     large_runs,
     study_pretrained,
 )
-from repro.study.store import Run, project_path
+from repro.study.runs.cases import exact_energy
+from repro.study.runs.grid import read_grid
+from repro.study.runs.store import Run, project_path
 
 
 def run(name, system, left=0.1, first=0.4, final=0.003, status="complete"):

@@ -21,29 +21,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from repro.ansatz import slater_wavefunction
 from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SystemConfig
 from repro.optimizers.second_order import ASSEMBLED_WEIGHTS
 from repro.references import reference, stored_reference
-from repro.study import ablation, convergence, large
-from repro.study.audit import (
-    AUDITED_EPOCHS,
-    FIRST,
-    FIRST_WALKERS,
-    MOST,
-    MOST_OTHER,
-    PRETRAINED_APART,
-    PRETRAINED_BLOCK,
-    REPLICAS,
-)
 from repro.study.benchmarks.growth import WHOLE, growth
 from repro.study.benchmarks.tasks import WALKED
-from repro.study.cases import CASES, PAPER_CASES, SEEDS, STRENGTHS
-from repro.study.claims import EPOCHS, load_claims, study_run
-from repro.study.consistency import pretraining_of
-from repro.study.evidence import (
+from repro.study.claims.measurements import (
     BENCHMARK,
-    exact_energy,
     gather,
     growth_ratios,
     peer_ratios,
@@ -53,14 +37,31 @@ from repro.study.evidence import (
     sweep_shifts,
     sweeps_table,
 )
-from repro.study.ledger import effects
-from repro.study.profiles import PROFILES, configure
-from repro.study.rounding import ALARMS
-from repro.study.statistics import LEVEL, RARE, median_interval, runs_without_exception
-from repro.study.store import STORED_RUNS, Run, RunSource, finished_runs, load_run, project_path
-from repro.study.timing import seconds_per_epoch
-from repro.study.verdicts import Verdict, any_false_alarm
-from repro.study.verify import read_verdicts
+from repro.study.claims.statements import load_claims
+from repro.study.claims.statistics import LEVEL, RARE, median_interval, runs_without_exception
+from repro.study.claims.verdicts import Verdict, any_false_alarm
+from repro.study.experiments import ablation
+from repro.study.experiments import many_particles as large
+from repro.study.experiments.ledger import effects
+from repro.study.runs import convergence
+from repro.study.runs.cases import CASES, PAPER_CASES, SEEDS, STRENGTHS, exact_energy
+from repro.study.runs.profiles import EPOCHS, PROFILES, configure, study_run
+from repro.study.runs.store import STORED_RUNS, Run, RunSource, finished_runs, load_run, project_path
+from repro.study.runs.timing import seconds_per_epoch
+from repro.study.verification.audit import (
+    AUDITED_EPOCHS,
+    FIRST,
+    FIRST_WALKERS,
+    MOST,
+    MOST_OTHER,
+    PRETRAINED_APART,
+    PRETRAINED_BLOCK,
+    REPLICAS,
+)
+from repro.study.verification.consistency import pretraining_of
+from repro.study.verification.rounding import ALARMS
+from repro.study.verification.verify import read_verdicts
+from repro.vmc.ansatz import slater_wavefunction
 
 FEW = tuple(case for case in CASES if case.particles <= 4)
 MANY = tuple(case for case in CASES if case.particles >= 5)

@@ -12,25 +12,25 @@ import numpy as np
 import pytest
 from conftest import ROOT, repro
 
-from repro.ansatz.determinant import slogdet
 from repro.errors import InputError
-from repro.physics.hamiltonian import System
-from repro.physics.local_energy import log_laplacian_ratio
-from repro.physics.observables import (
+from repro.references import known_energy
+from repro.study.runs.observables import observables_of
+from repro.study.runs.profiles import configure
+from repro.study.runs.store import load_run
+from repro.training.observation import beyond_pauli, jackknife, observe, occupations_of, store_observables
+from repro.training.run import train
+from repro.vmc.ansatz.determinant import slogdet
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.physics.local_energy import log_laplacian_ratio
+from repro.vmc.physics.observables import (
     Histogram,
     energy_parts,
     one_body_density,
     one_body_density_matrix,
     pair_density,
 )
-from repro.physics.oscillator import oscillator_orbitals
-from repro.references import known_energy
-from repro.sampling import initial_chain, walk
-from repro.study.observables import observables_of
-from repro.study.profiles import configure
-from repro.study.store import load_run
-from repro.training.observation import beyond_pauli, jackknife, observe, occupations_of, store_observables
-from repro.training.run import train
+from repro.vmc.physics.oscillator import oscillator_orbitals
+from repro.vmc.sampling import initial_chain, walk
 
 PARTICLES = 3
 

@@ -14,17 +14,17 @@ import pytest
 from conftest import SITUATION, random_state, single_walker_derivatives, situation
 from jax.flatten_util import ravel_pytree
 
-from repro.ansatz import trial_state
 from repro.config import OPTIMIZER_OPTIONS, PARTS_OF, deck_points, optimizer_config
-from repro.curvature.blocks import Partition
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
-from repro.physics.hamiltonian import System
-from repro.physics.local_energy import clip_local_energies
-from repro.sampling import initial_chain, walk
+from repro.parameters.partition import Partition
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, training_epoch, walker_energies
 from repro.training.state import TRAINING_STREAM, TrainState
+from repro.vmc.ansatz import trial_state
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.sampling import initial_chain, walk
 
 PRESETS = {"kfac": kfac, "qn-kfac": qn_kfac, "qn-mr-kfac": qn_mr_kfac, "ngd": ngd, "dgd": dgd}
 WALKERS = 16
@@ -234,7 +234,7 @@ def test_structured_and_generic_paths_give_the_same_trajectory(name):
     # By itself the generic path cuts by Haiku module, which holds the envelope with the orbitals.
     cut = Partition(psi.structure.split, psi.structure.join)
     with (
-        mock.patch("repro.curvature.derivatives.partition", return_value=cut),
+        mock.patch("repro.vmc.derivatives.partition", return_value=cut),
         mock.patch("repro.optimizers.second_order.partition", return_value=cut),
     ):
         other, found = run_epochs(generic, PRESETS[name](generic, **options), params, 20)

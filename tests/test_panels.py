@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from repro.config import SystemConfig
-from repro.study import comparison, curves, panels, selection, wording
-from repro.study.cases import CASES
-from repro.study.claims import study_run
-from repro.study.convergence import LEVELS, epochs_to, seconds_column
-from repro.study.evidence import exact_energy
-from repro.study.store import Run, RunSource
+from repro.study.plots import comparison, curves, panels
+from repro.study.plots import run_selection as selection
+from repro.study.plots import tables as wording
+from repro.study.runs.cases import CASES, exact_energy
+from repro.study.runs.convergence import LEVELS, epochs_to, seconds_column
+from repro.study.runs.profiles import study_run
+from repro.study.runs.store import Run, RunSource
 
 CASE = SystemConfig(2, -10.0)
 EXACT = exact_energy(CASE)

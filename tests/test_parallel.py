@@ -28,20 +28,20 @@ import pandas as pd
 import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from repro.chunks import resolve_walker_chunk
 from repro.config import PARTS_OF, RunConfig
 from repro.errors import InputError
+from repro.numerics.sharding import WALKERS, all_gather, mean_from_sums, pmean, psum, sharing_devices
 from repro.optimizers import proximal
-from repro.parallel import WALKERS, average, gathered, mean, sharers, total
-from repro.sampling import noise
-from repro.study.profiles import configure
+from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs
 from repro.training.evaluation import EVALUATION_CAPACITY, evaluation_epoch, held
-from repro.training.executor import LEAST_WALKERS, Alone, Executor, Spread, executor_for
+from repro.training.executor import LEAST_WALKERS, Executor, SingleDevice, Spread, executor_for
 from repro.training.model import build_model, numerics
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION_STREAM
+from repro.training.walker_chunk import resolve_walker_chunk
+from repro.vmc.sampling import noise
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = (3, 4)
@@ -88,8 +88,8 @@ def sums(devices: int) -> list[float]:
     """What the sums of 0 ... 7 come to, and how many devices were counted."""
 
     def found(x: jax.Array) -> jax.Array:
-        parts = [total(jnp.sum(x)), mean(x), average(jnp.sum(x**2), x.shape[0]), jnp.median(gathered(x))]
-        return jnp.stack([*parts, jnp.asarray(sharers(), x.dtype)])
+        parts = [psum(jnp.sum(x)), pmean(x), mean_from_sums(jnp.sum(x**2), x.shape[0]), jnp.median(all_gather(x))]
+        return jnp.stack([*parts, jnp.asarray(sharing_devices(), x.dtype)])
 
     return spread(found, devices, PartitionSpec(WALKERS), PartitionSpec())(jnp.arange(8.0)).tolist()
 
@@ -135,7 +135,7 @@ def main() -> None:
         "chosen": executor_for(4 * LEAST_WALKERS, jax.devices()[0]).devices,
     }
     for optimizer, counts in OPTIMIZERS.items():
-        alone = trained(tiny(optimizer), Alone())
+        alone = trained(tiny(optimizer), SingleDevice())
         for count in counts:
             found[f"{optimizer}, {count}"] = largest_difference(
                 alone, trained(tiny(optimizer), Spread(jax.devices()[:count]))
@@ -210,15 +210,15 @@ def test_two_processes_make_a_run_together(tmp_path):
 
 
 def test_one_device_needs_nothing_of_it():
-    assert sharers() == 1
-    assert float(mean(jnp.arange(8.0))) == 3.5
-    assert float(average(jnp.asarray(28.0), 8)) == 3.5
-    assert isinstance(executor_for(4096, jax.devices()[0]), Alone)
+    assert sharing_devices() == 1
+    assert float(pmean(jnp.arange(8.0))) == 3.5
+    assert float(mean_from_sums(jnp.asarray(28.0), 8)) == 3.5
+    assert isinstance(executor_for(4096, jax.devices()[0]), SingleDevice)
 
 
 @pytest.mark.parametrize("walkers", [1, 64, LEAST_WALKERS])
 def test_few_walkers_stay_together(walkers):
-    assert isinstance(executor_for(walkers, jax.devices()[0]), Alone)
+    assert isinstance(executor_for(walkers, jax.devices()[0]), SingleDevice)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 
 from repro.errors import InputError
-from repro.study.figures import notebook_paths
-from repro.study.parameters import check_parameters, notebook_declares
+from repro.study.reports.figures import notebook_paths
+from repro.study.reports.notebook_parameters import check_parameters, notebook_declares
 
 DECLARED = "profile: str = 'laptop'  # a size\nseed: int = 0\ndamping: float = 1.0\nfresh: bool = False"
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from conftest import random_state
 
-from repro.ansatz.determinant import sum_laplacian_ratio
-from repro.ansatz.jet import Jet, gaussian, position_jet
-from repro.chunks import map_walkers, sum_walkers
-from repro.physics.hamiltonian import System, gaussian_interaction, potential_energy
-from repro.physics.local_energy import local_energy
-from repro.physics.oscillator import oscillator_orbitals
-from repro.sampling import initial_chain, walk
+from repro.numerics.batching import map_in_batches, sum_in_batches
 from repro.training.epoch import clip_local_energies, density, energy_gradient, walker_energies
+from repro.vmc.ansatz.determinant import sum_laplacian_ratio
+from repro.vmc.ansatz.forward_laplacian import Jet, gaussian, position_jet
+from repro.vmc.physics.hamiltonian import System, gaussian_interaction, potential_energy
+from repro.vmc.physics.local_energy import local_energy
+from repro.vmc.physics.oscillator import oscillator_orbitals
+from repro.vmc.sampling import initial_chain, walk
 
 
 def test_oscillator_orbitals_are_orthonormal_eigenfunctions():
@@ -113,12 +113,12 @@ def test_chunking_bounds_the_memory():
 
 def test_chunks_keep_the_order_and_the_sum():
     x = jnp.arange(12.0).reshape(6, 2)
-    np.testing.assert_array_equal(map_walkers(lambda y: y.sum(axis=1), x, 2), x.sum(axis=1))
+    np.testing.assert_array_equal(map_in_batches(lambda y: y.sum(axis=1), x, 2), x.sum(axis=1))
     # Walkers on the last axis but one, as the features of a layer hold them.
-    np.testing.assert_array_equal(map_walkers(lambda y: jnp.stack([y, 2 * y]), x, 3, axis=-2), jnp.stack([x, 2 * x]))
-    np.testing.assert_array_equal(sum_walkers(lambda y, z: y.T @ z, 2, x, x**2), x.T @ x**2)
+    np.testing.assert_array_equal(map_in_batches(lambda y: jnp.stack([y, 2 * y]), x, 3, axis=-2), jnp.stack([x, 2 * x]))
+    np.testing.assert_array_equal(sum_in_batches(lambda y, z: y.T @ z, 2, x, x**2), x.T @ x**2)
     stacked = jnp.stack([x, 2 * x])
-    np.testing.assert_array_equal(sum_walkers(lambda y: y.sum(axis=1), 3, stacked, axis=-2), stacked.sum(axis=1))
+    np.testing.assert_array_equal(sum_in_batches(lambda y: y.sum(axis=1), 3, stacked, axis=-2), stacked.sum(axis=1))
 
 
 def test_clipping_by_hand():

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from repro.errors import InputError
-from repro.study.profiles import configure
+from repro.study.runs.profiles import configure
 from repro.training.run import train
 
 SMALL = {"particles": 2, "profile": "smoke", "pretrain_epochs": 6, "epochs": 4, "hidden": 8, "evaluation_batches": 8}

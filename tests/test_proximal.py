@@ -18,7 +18,6 @@ from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_co
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, proximal_dgd
 from repro.optimizers import proximal as module
-from repro.optimizers.paired import ROUNDING, End, PairedChange, paired_change
 from repro.optimizers.proximal import (
     ATTEMPTS,
     CHANGE,
@@ -30,15 +29,16 @@ from repro.optimizers.proximal import (
     energy_scale,
     first_accepted,
 )
-from repro.physics.hamiltonian import System
-from repro.physics.local_energy import clip_local_energies
-from repro.sampling import initial_chain
-from repro.study.profiles import configure
+from repro.study.runs.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.reporting import Silent
 from repro.training.run import train
 from repro.training.state import TRAINING_STREAM, TrainState
+from repro.vmc.energy_change import ROUNDING, End, PairedChange, paired_change
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.sampling import initial_chain
 
 WALKERS = 64
 pytestmark = pytest.mark.usefixtures("x64")

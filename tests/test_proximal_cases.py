@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from repro.physics.hamiltonian import System
-from repro.study.cases import PARTICLES, STRENGTHS
-from repro.study.profiles import configure
+from repro.study.runs.cases import PARTICLES, STRENGTHS
+from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs
 from repro.training.model import build_model
+from repro.vmc.physics.hamiltonian import System
 
 WALKERS = 64
 

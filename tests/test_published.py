@@ -18,19 +18,19 @@ import pytest
 from conftest import ROOT
 from jax.flatten_util import ravel_pytree
 
-from repro.ansatz import slater_wavefunction
 from repro.config import MEDIAN, PARTS_OF, RunConfig, optimizer_config
 from repro.errors import InputError
 from repro.optimizers import build_optimizer
-from repro.physics.hamiltonian import System
-from repro.physics.local_energy import clip_local_energies
-from repro.study.evidence import exact_energy
-from repro.study.profiles import configure
-from repro.study.published import BLOCK, BLOCKS, CASE, distances, in_blocks, published_blocks
+from repro.study.experiments.published import BLOCK, BLOCKS, CASE, distances, in_blocks, published_blocks
+from repro.study.runs.cases import exact_energy
+from repro.study.runs.profiles import configure
 from repro.training.checkpoint import load_checkpoint
 from repro.training.epoch import energy_gradient, walker_energies
 from repro.training.imported import ImportedNetwork, load_imported, read_published, save_imported
 from repro.training.run import train
+from repro.vmc.ansatz import slater_wavefunction
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.physics.local_energy import clip_local_energies
 
 PUBLISHED = ROOT.parent / "shared" / "published"
 NETWORK, STEPS = PUBLISHED / "pretrained_network.npz", PUBLISHED / "released_steps.npz"

@@ -18,11 +18,11 @@ import pytest
 from repro.errors import InputError
 from repro.reading import decoded, parse_json, parse_toml, read_text, unpacked
 from repro.references.stored import STORED, read_references
-from repro.study import verify
-from repro.study.claims import parse_claims
-from repro.study.grid import read_grid
-from repro.study.manifest import MANIFEST, check_manifest, write_manifest
-from repro.study.profiles import configure
+from repro.study.claims.statements import parse_claims
+from repro.study.runs.grid import read_grid
+from repro.study.runs.manifest import MANIFEST, check_manifest, write_manifest
+from repro.study.runs.profiles import configure
+from repro.study.verification import verify
 from repro.training.archives import read_arrays
 from repro.training.checkpoint import Header, load_checkpoint, save_checkpoint
 from repro.training.imported import ImportedNetwork, load_imported, save_imported

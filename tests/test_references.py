@@ -18,16 +18,16 @@ from scipy.optimize import minimize
 
 from repro.config import SystemConfig
 from repro.errors import InputError, ReproError
-from repro.physics.hamiltonian import gaussian_interaction
-from repro.physics.oscillator import oscillator_orbitals
 from repro.references import catalogue, known_energy, reference
 from repro.references.configuration_interaction import ci_energy, pair_interaction
 from repro.references.hartree_fock import hartree_fock_energy
 from repro.references.quadrature import gauss_hermite
 from repro.references.stored import STORED, command_of, read_references
 from repro.references.two_body import two_body_energy
-from repro.study.cases import CASES, HELD_OUT
-from repro.study.reference_table import fill_table
+from repro.study.experiments.reference_table import fill_table
+from repro.study.runs.cases import CASES, HELD_OUT
+from repro.vmc.physics.hamiltonian import gaussian_interaction
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 METHODS = ("exact", "ci", "hf")
 

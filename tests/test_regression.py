@@ -20,15 +20,15 @@ import pandas as pd
 import pytest
 
 from repro.config import OPTIMIZERS, PARTS_OF, RunConfig, SystemConfig, optimizer_config
-from repro.curvature.metric import decision_metric, fisher
 from repro.optimizers import second_order
 from repro.references import known_energy
-from repro.study.convergence import converged
-from repro.study.grid import read_grid
-from repro.study.profiles import configure
-from repro.study.store import find_run, load_run, project_path
-from repro.study.sweep import DONE, summary, sweep
+from repro.study.runs.convergence import converged
+from repro.study.runs.grid import read_grid
+from repro.study.runs.profiles import configure
+from repro.study.runs.store import find_run, load_run, project_path
+from repro.study.runs.sweep import DONE, summary, sweep
 from repro.training.run import train
+from repro.vmc.metrics import decision_metric, fisher
 
 FOLDER = Path(__file__).parent / "golden"
 BANDS = FOLDER / "smoke-bands.csv"

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from repro.config import DampingConfig, FactorsConfig
-from repro.optimizers.regulators import adapted_damping, adapted_damping_released, energy_ratio, gamma_candidates
+from repro.optimizers.levenberg_marquardt import (
+    adapted_damping,
+    adapted_damping_released,
+    energy_ratio,
+    gamma_candidates,
+)
 from repro.optimizers.scaling import plane_minimum
 
 pytestmark = pytest.mark.usefixtures("x64")

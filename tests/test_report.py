@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from repro.errors import InputError, ReproError
-from repro.study import report
-from repro.study.captions import caption_of, math_html, prose_html
-from repro.study.claims import load_claims
-from repro.study.convergence import DEFINITION, KINDS, SPEED
-from repro.study.definitions import FLUCTUATION
-from repro.study.evidence import SCALING
-from repro.study.figures import notebook_paths
-from repro.study.ledger import POINTS
-from repro.study.report import LARGEST_PAGE, write_report
+from repro.study.claims.definitions import FLUCTUATION
+from repro.study.claims.measurements import SCALING
+from repro.study.claims.statements import load_claims
+from repro.study.experiments.ledger import POINTS
+from repro.study.reports import page as report
+from repro.study.reports.captions import caption_of, math_html, prose_html
+from repro.study.reports.figures import notebook_paths
+from repro.study.reports.page import LARGEST_PAGE, write_report
+from repro.study.runs.convergence import DEFINITION, KINDS, SPEED
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = {"desktop": 1280, "phone": 390}

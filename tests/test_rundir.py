@@ -16,7 +16,7 @@ from repro import runtime
 from repro.cli import main
 from repro.errors import InputError, ReproError, StorageError
 from repro.machine import processors
-from repro.study.profiles import configure
+from repro.study.runs.profiles import configure
 from repro.training import environment
 from repro.training.files import write_atomic
 from repro.training.run import train

@@ -19,9 +19,9 @@ from conftest import ROOT, is_one_line, repro
 from repro import runtime
 from repro.cli import main
 from repro.errors import DivergedError, InputError, StorageError
-from repro.study.manifest import store_runs
-from repro.study.profiles import configure
-from repro.study.sweep import Job, donor_for
+from repro.study.runs.manifest import store_runs
+from repro.study.runs.profiles import configure
+from repro.study.runs.sweep import Job, donor_for
 from repro.training.checkpoint import HEADER, load_checkpoint
 from repro.training.curve import CURVE_COLUMNS, Table
 from repro.training.evaluation import evaluate

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from repro.sampling import Chain, initial_chain, walk
-from repro.sampling.metropolis import (
+from repro.training.statistics import estimate_energy
+from repro.vmc.sampling import Chain, initial_chain, walk
+from repro.vmc.sampling.metropolis import (
     LEFT_CORRELATION,
     LENGTH_BOUNDS,
     adapted_length,
@@ -17,7 +18,6 @@ from repro.sampling.metropolis import (
     planned_sweeps,
     unrolled_sweeps,
 )
-from repro.training.statistics import estimate_energy
 
 
 def samples(log_density, particles, batches=150, walkers=64, sweeps=3, seed=0):

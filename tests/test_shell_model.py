@@ -9,8 +9,6 @@ import pytest
 
 from repro.config import SystemConfig
 from repro.errors import InputError
-from repro.physics.hamiltonian import gaussian_interaction
-from repro.physics.oscillator import oscillator_orbitals
 from repro.references.configuration_interaction import ci_energy, pair_interaction
 from repro.references.densities import ground_state_densities
 from repro.references.hartree_fock import hartree_fock_energy
@@ -26,6 +24,8 @@ from repro.references.shell_model import (
     shell_model_energy,
 )
 from repro.references.two_body import two_body_energy
+from repro.vmc.physics.hamiltonian import gaussian_interaction
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 
 def test_brackets_are_the_overlaps_of_products():

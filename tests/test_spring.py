@@ -12,9 +12,9 @@ from jax.flatten_util import ravel_pytree
 from repro.config import RunConfig, SpringConfig, optimizer_config
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, spring
-from repro.optimizers.spring import _damped_solve
-from repro.physics.local_energy import clip_local_energies
-from repro.study.profiles import configure
+from repro.optimizers.sample_space import _damped_solve
+from repro.study.runs.profiles import configure
+from repro.vmc.physics.local_energy import clip_local_energies
 
 WALKERS = 64
 pytestmark = pytest.mark.usefixtures("x64")

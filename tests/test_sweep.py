@@ -11,11 +11,11 @@ import time
 import pytest
 
 from repro.errors import InputError
-from repro.study.display import SweepLines, sweep_summary
-from repro.study.grid import read_grid
-from repro.study.profiles import configure
-from repro.study.store import project_path
-from repro.study.sweep import (
+from repro.study.reports.display import SweepLines, sweep_summary
+from repro.study.runs.grid import read_grid
+from repro.study.runs.profiles import configure
+from repro.study.runs.store import project_path
+from repro.study.runs.sweep import (
     DONE,
     FAILED,
     RUNNING,
@@ -259,8 +259,8 @@ def test_a_signal_that_falls_into_a_destructor_is_not_lost(tmp_path, monkeypatch
         (job,) = batch
         job.process, job.state = process, RUNNING
 
-    monkeypatch.setattr("repro.study.sweep._start", start)
-    monkeypatch.setattr("repro.study.sweep.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("repro.study.runs.sweep._start", start)
+    monkeypatch.setattr("repro.study.runs.sweep.POLL_SECONDS", 0.01)
     with pytest.raises(KeyboardInterrupt):
         sweep([configure(**TINY, particles=2, v0=1.0)], tmp_path, watcher=watcher)
     assert seen == [RUNNING]

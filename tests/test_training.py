@@ -12,13 +12,13 @@ import optax
 import pytest
 from conftest import ROOT
 
-from repro.ansatz import slater_wavefunction
-from repro.optimizers.optimizer import from_optax
-from repro.physics.hamiltonian import System
-from repro.sampling import initial_chain
+from repro.optimizers.base import from_optax
 from repro.training.epoch import chunk_of_epochs, pretraining_epoch, training_epoch, walker_energies
 from repro.training.rounding import energy_rounding
 from repro.training.state import TRAINING_STREAM, TrainState, stream_key
+from repro.vmc.ansatz import slater_wavefunction
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.sampling import initial_chain
 
 WALKERS, SWEEPS, CAPACITY = 64, 3, 8
 
@@ -123,9 +123,9 @@ DEADLOCK = """
 import os, sys
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 import jax, jax.numpy as jnp
-from repro.ansatz import slater_wavefunction
-from repro.physics.hamiltonian import System
-from repro.sampling import initial_chain
+from repro.vmc.ansatz import slater_wavefunction
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.sampling import initial_chain
 from repro.training.epoch import energy_gradient, walker_energies
 particles = int(sys.argv[1])
 wavefunction = slater_wavefunction(particles)

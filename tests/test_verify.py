@@ -16,14 +16,16 @@ import pytest
 
 from repro.errors import InputError, StorageError
 from repro.optimizers import second_order
-from repro.study import audit, consistency, manifest, replicas, rounding, tables, verify
 from repro.study.benchmarks import kronecker
-from repro.study.chain import chain_of
-from repro.study.claims import load_claims
-from repro.study.manifest import MANIFEST, check_manifest, store_runs, write_manifest
-from repro.study.profiles import configure
-from repro.study.store import load_run, project_path
-from repro.study.verdicts import Verdict
+from repro.study.claims.statements import load_claims
+from repro.study.claims.verdicts import Verdict
+from repro.study.reports.provenance import chain_of
+from repro.study.runs import manifest
+from repro.study.runs.manifest import MANIFEST, check_manifest, store_runs, write_manifest
+from repro.study.runs.profiles import configure
+from repro.study.runs.store import load_run, project_path
+from repro.study.verification import audit, consistency, replicas, rounding, verify
+from repro.study.verification import stored_tables as tables
 from repro.training import environment
 from repro.training.run import train
 from repro.training.rundir import RunDirectory, packed
@@ -199,7 +201,7 @@ def test_an_altered_curve_is_caught_even_if_the_manifest_is_written_anew(root):
     assert "was altered after the run" in verify.stored_runs(root)[1][0]
 
 
-@pytest.mark.parametrize("name", ["figures/F06.ipynb", "repro/study/claims.toml"])
+@pytest.mark.parametrize("name", ["figures/F06.ipynb", "repro/study/claims/claims.toml"])
 def test_a_changed_parameter_or_bound_is_caught(root, name):
     """Notebooks and claims are listed too: a default or a bound that is moved afterwards shows."""
     stored = root / "paper_runs"
@@ -715,7 +717,7 @@ def test_why_shows_the_whole_chain(capsys):
 
     Console(width=200).print(chain_of("F06"))
     shown = capsys.readouterr().out
-    for part in ("figures/F06.ipynb", "dgd-A2-V-10-seed0", "repro/curvature/metric.py (decision_metric)", "revision"):
+    for part in ("figures/F06.ipynb", "dgd-A2-V-10-seed0", "repro/curvature/pullback.py (decision_metric)", "revision"):
         assert part in shown
     with pytest.raises(InputError, match="figure = 'F99': unknown"):
         chain_of("F99")

@@ -140,8 +140,8 @@ def bench_peers(
     from rich.table import Table
 
     from repro.console import terminal
-    from repro.study.benchmarks.isolated import keep, write_table
     from repro.study.benchmarks.peers import bench_peers as run_bench
+    from repro.study.benchmarks.subprocesses import keep, write_table
     from repro.study.benchmarks.tasks import PEER_PARTICLES
 
     keep(out)
@@ -206,7 +206,7 @@ def bench_sweeps(
 
     from repro.console import terminal
     from repro.study.benchmarks.sweeps import bench_sweeps as run_bench
-    from repro.study.claims import parse_cases
+    from repro.study.claims.statements import parse_cases
 
     asked = [whole_number_or_word(text) for text in sweeps or ["10", "40", "100", "400", "auto"]]
     rows = run_bench(parse_cases(cases), asked, epochs, walkers, batches, out, resume)
@@ -249,11 +249,11 @@ def bench_rounding(
     configure_jax()
     from repro.console import reporter
     from repro.errors import InputError
-    from repro.study.audit import affordable
-    from repro.study.benchmarks.rounding import bench_rounding as run_bench
-    from repro.study.benchmarks.rounding import drawn_evenly
-    from repro.study.store import STORED_RUNS, project_path
-    from repro.study.verify import stored_runs
+    from repro.study.runs.store import STORED_RUNS, project_path
+    from repro.study.verification.audit import affordable
+    from repro.study.verification.replica_table import bench_rounding as run_bench
+    from repro.study.verification.replica_table import drawn_evenly
+    from repro.study.verification.verify import stored_runs
     from repro.training import environment
 
     if replicas < 1:

@@ -63,8 +63,8 @@ def references(
     from itertools import product
 
     from repro.config import SystemConfig
-    from repro.study.cases import BETWEEN, CASES, HELD_OUT, PARTICLES, STRENGTHS
-    from repro.study.reference_table import fill_table
+    from repro.study.experiments.reference_table import fill_table
+    from repro.study.runs.cases import BETWEEN, CASES, HELD_OUT, PARTICLES, STRENGTHS
 
     systems = [*CASES, *HELD_OUT]
     if particles or v0 or sigma0:

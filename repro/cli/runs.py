@@ -157,7 +157,7 @@ def train(
 
     Example: repro train --optimizer dgd --particles 2 --v0 -10 --profile laptop --out runs/first
     """
-    from repro.study.profiles import configure
+    from repro.study.runs.profiles import configure
     from repro.training.imported import is_imported, load_imported
 
     config = configure(

@@ -38,8 +38,8 @@ def figures(
 
     Example: repro figures F14 --parameter profile=smoke --parameter seed=3 --out output/smoke
     """
-    from repro.study.display import show_verdicts
-    from repro.study.figures import make_figures
+    from repro.study.reports.display import show_verdicts
+    from repro.study.reports.figures import make_figures
 
     show_verdicts(make_figures(names or [], out, fresh=fresh, assignments=parameter or [], jobs=jobs))
 
@@ -76,12 +76,12 @@ def sweep(
 
     Example: repro sweep paper_runs/grids/seeds.toml --jobs 2
     """
-    from repro.study.display import sweep_summary, sweep_watcher
-    from repro.study.grid import read_grid
-    from repro.study.store import STORED_RUNS, project_path
-    from repro.study.sweep import FAILED
-    from repro.study.sweep import plan as plan_sweep
-    from repro.study.sweep import sweep as run_sweep
+    from repro.study.reports.display import sweep_summary, sweep_watcher
+    from repro.study.runs.grid import read_grid
+    from repro.study.runs.store import STORED_RUNS, project_path
+    from repro.study.runs.sweep import FAILED
+    from repro.study.runs.sweep import plan as plan_sweep
+    from repro.study.runs.sweep import sweep as run_sweep
 
     configs = read_grid(grid)
     stored = [] if again else [project_path(STORED_RUNS)]
@@ -110,8 +110,8 @@ def store(
 
     Example: repro store runs/sweep/*/
     """
-    from repro.study.manifest import MOST_MEGABYTES, store_runs
-    from repro.study.store import STORED_RUNS, project_path
+    from repro.study.runs.manifest import MOST_MEGABYTES, store_runs
+    from repro.study.runs.store import STORED_RUNS, project_path
 
     done = store_runs(directories, project_path(STORED_RUNS))
     for name in done.added:
@@ -138,9 +138,9 @@ def claims(
 
     Example: repro claims --json
     """
-    from repro.study.manifest import storing, write_manifest
-    from repro.study.store import STORED_RUNS, project_path
-    from repro.study.verify import judge_all, write_verdicts
+    from repro.study.runs.manifest import storing, write_manifest
+    from repro.study.runs.store import STORED_RUNS, project_path
+    from repro.study.verification.verify import judge_all, write_verdicts
 
     root = project_path(STORED_RUNS)
     with storing(root) if keep else nullcontext():
@@ -151,7 +151,7 @@ def claims(
     if as_json:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return
-    from repro.study.display import show_verdicts
+    from repro.study.reports.display import show_verdicts
 
     show_verdicts(verdicts)
 
@@ -176,9 +176,9 @@ def verify(
     from repro.console import reporter
     from repro.references import known_energy
     from repro.runtime import configure_jax
-    from repro.study.display import show_verdicts
-    from repro.study.store import STORED_RUNS, project_path
-    from repro.study.verify import verify as verify_all
+    from repro.study.reports.display import show_verdicts
+    from repro.study.runs.store import STORED_RUNS, project_path
+    from repro.study.verification.verify import verify as verify_all
 
     configure_jax()
     chosen = int(time.time()) % 100_000 if seed is None else seed
@@ -205,7 +205,7 @@ def why(
     Example: repro why F06
     """
     from repro.console import terminal
-    from repro.study.chain import chain_of
+    from repro.study.reports.provenance import chain_of
 
     terminal().print(chain_of(figure))
 
@@ -218,7 +218,7 @@ def report(
 
     Example: repro report --figures output --out report
     """
-    from repro.study.report import write_report
+    from repro.study.reports.page import write_report
 
     path = write_report(figures_in, out)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, open it in a browser")

@@ -28,7 +28,7 @@ Sweeps = int | Literal["auto"]
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """The Hamiltonian: A particles, V0 and sigma0 (see ``repro.physics.hamiltonian``)."""
+    """The Hamiltonian: A particles, V0 and sigma0 (see ``repro.vmc.physics.hamiltonian``)."""
 
     particles: int
     v0: float

@@ -11,7 +11,7 @@ from typing import Protocol
 import jax.numpy as jnp
 from jax import Array
 
-from repro.parallel import mean, total, walkers_of_all
+from repro.numerics.sharding import global_count, pmean, psum
 
 
 class Jacobian(Protocol):
@@ -40,7 +40,7 @@ class Jacobian(Protocol):
 
 def centred(values: Array, axis: int = -1) -> Array:
     """Less the mean over the walkers, which are on one axis."""
-    return values - mean(values, axis, keepdims=True)
+    return values - pmean(values, axis, keepdims=True)
 
 
 class CentredScores:
@@ -71,4 +71,4 @@ class CentredScores:
 
     def _mean(self, index: int, dtype: jnp.dtype) -> Array:
         """E[D], one block."""
-        return total(self.scores.pull(index, jnp.full(self.shape, 1.0 / walkers_of_all(self.shape[1]), dtype)))
+        return psum(self.scores.pull(index, jnp.full(self.shape, 1.0 / global_count(self.shape[1]), dtype)))

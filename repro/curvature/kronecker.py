@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from repro.ansatz.linear import LinearLayer
-from repro.parallel import average, mean
+from repro.numerics.sharding import mean_from_sums, pmean
+from repro.parameters.linear_layers import LinearLayer
 
 
 class KroneckerFactors(NamedTuple):
@@ -35,9 +35,9 @@ class KroneckerFactors(NamedTuple):
 def _second_moment(values: Array, centred: bool) -> Array:
     """E[sum_m v_m v_m^T] for ``(A, W, F)``, each particle's mean over the walkers taken off first if ``centred``."""
     if centred:
-        values = values - mean(values, axis=1, keepdims=True)
+        values = values - pmean(values, axis=1, keepdims=True)
     flat = values.reshape(-1, values.shape[-1])
-    return average(flat.T @ flat, values.shape[1])
+    return mean_from_sums(flat.T @ flat, values.shape[1])
 
 
 def kronecker_factors(layers: tuple[LinearLayer, ...], centred: bool, scale: float) -> tuple[KroneckerFactors, ...]:

@@ -1,6 +1,6 @@
 """The optimisers behind optax's face: ``init(params)`` and ``update(grads, state, params, **extra)``."""
 
-from repro.optimizers.optimizer import Optimizer
+from repro.optimizers.base import Optimizer
 from repro.optimizers.presets import (
     build_optimizer,
     dgd,

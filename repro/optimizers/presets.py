@@ -8,7 +8,6 @@ from typing import Any
 import optax
 from jax import Array
 
-from repro.ansatz.trial import TrialState, trial_state
 from repro.config import (
     AdamConfig,
     OptimizerConfig,
@@ -16,10 +15,11 @@ from repro.config import (
     SpringConfig,
     optimizer_config,
 )
-from repro.optimizers.optimizer import Optimizer, from_optax
+from repro.optimizers.base import Optimizer, from_optax
 from repro.optimizers.proximal import proximal
+from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
-from repro.optimizers.spring import stochastic_reconfiguration
+from repro.vmc.ansatz.trial import TrialState, trial_state
 
 COMPOSITIONS = {
     "kfac": Composition(metric=None, model="fisher"),
@@ -111,7 +111,7 @@ def proximal_dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, w
 
 
 def minsr(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """Stochastic reconfiguration in the walkers' space; see :mod:`repro.optimizers.spring`.
+    """Stochastic reconfiguration in the walkers' space; see :mod:`repro.optimizers.sample_space`.
 
     Args:
         psi: as for :func:`dgd`.

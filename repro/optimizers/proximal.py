@@ -12,7 +12,7 @@ and a small constant eta; ``docs/proximal.md`` derives it. Differs from the stud
 2. layers are coupled in the direction, too, which is then the step: nothing is left to scale;
 3. the damping weighs a change of the state, not of its parameters, and is known before the step: nothing adapts it;
 4. a step is judged in its own epoch by the paired change of the energy on the same walkers, with its error
-   (:mod:`repro.optimizers.paired`): rejected if the energy rises beyond it, or falls by more than the model can
+   (:mod:`repro.vmc.energy_change`): rejected if the energy rises beyond it, or falls by more than the model can
    explain, while the walkers are kept;
 5. MINRES ends by its residual, or after ten iterations, preconditioned by the diagonal of the system in
    Kronecker-factored eigenbases (:mod:`repro.curvature.eigenbasis`) where the state's linear maps are known.
@@ -28,19 +28,21 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from repro.ansatz.trial import Blocks, TrialState
-from repro.chunks import map_walkers
 from repro.config import ProximalConfig
-from repro.curvature.blocks import partition
-from repro.curvature.derivatives import derivatives
-from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases, turned
-from repro.curvature.metric import GramMetric, decision_metric, fisher
-from repro.optimizers.optimizer import Optimizer
-from repro.optimizers.paired import End, PairedChange, paired_change
-from repro.parallel import mean
-from repro.physics.local_energy import clip_local_energies
+from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases
+from repro.curvature.pullback import Pullback
+from repro.numerics.batching import map_in_batches
+from repro.numerics.loops import traced_once
+from repro.numerics.sharding import pmean
+from repro.optimizers.base import Optimizer
+from repro.parameters.partition import Blocks
 from repro.solvers.minres import minres
-from repro.tracing import traced_once
+from repro.vmc.ansatz.trial import TrialState
+from repro.vmc.derivatives import derivatives, partition_of
+from repro.vmc.eigenbasis import turned
+from repro.vmc.energy_change import End, PairedChange, paired_change
+from repro.vmc.metrics import decision_metric, fisher
+from repro.vmc.physics.local_energy import clip_local_energies
 
 MOMENTUM = 0.99
 """zeta: x0 = zeta delta_prev."""
@@ -112,7 +114,7 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
     without = config.left_out
 
     def init(params: Any) -> ProximalState:
-        blocks = partition(psi, params).split(params)
+        blocks = partition_of(psi, params).split(params)
         zero = jnp.zeros((), blocks[0].dtype)
         return ProximalState(jax.tree.map(jnp.zeros_like, blocks), dict.fromkeys(REPORTED, zero))
 
@@ -198,9 +200,9 @@ def energy_scale(energies: Array, kinetic: Array) -> Array:
         kinetic: their kinetic part per particle, shape ``(W,)``.
     """
     # Not less than rounding, or nothing would hold an exact eigenstate without kinetic energy.
-    least = jnp.finfo(energies.dtype).eps * jnp.maximum(1.0, jnp.abs(mean(energies)))
-    spread = jnp.maximum(jnp.sqrt(mean((energies - mean(energies)) ** 2)), least)
-    return spread + jnp.maximum(mean(clip_local_energies(kinetic)), 0.0)
+    least = jnp.finfo(energies.dtype).eps * jnp.maximum(1.0, jnp.abs(pmean(energies)))
+    spread = jnp.maximum(jnp.sqrt(pmean((energies - pmean(energies)) ** 2)), least)
+    return spread + jnp.maximum(pmean(clip_local_energies(kinetic)), 0.0)
 
 
 def acceptable(measured: PairedChange, predicted: Array) -> Array:
@@ -235,7 +237,7 @@ def first_accepted(
     return jax.lax.while_loop(lambda carry: ~carry[2].accepted & (carry[1] < ATTEMPTS), another, begin)
 
 
-def _diagonal(metric: GramMetric) -> Array:
+def _diagonal(metric: Pullback) -> Array:
     """Of a metric, on flat vectors."""
     return ravel_pytree(tuple(metric.diagonal(index) for index in range(metric.jacobian.blocks)))[0]
 
@@ -243,7 +245,7 @@ def _diagonal(metric: GramMetric) -> Array:
 class _Quadratic:
     """A metric on flat vectors, with or without what couples different layers."""
 
-    def __init__(self, metric: GramMetric, restore: Any, coupled: bool) -> None:
+    def __init__(self, metric: Pullback, restore: Any, coupled: bool) -> None:
         self._product = metric.matvec if coupled else metric.block_diagonal
         self._restore = restore
 
@@ -253,4 +255,4 @@ class _Quadratic:
 
 def _kinetic(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
     """Kinetic part of the local energies."""
-    return map_walkers(lambda x: -0.5 * psi.laplacian_ratio(params, x), walkers, chunk)
+    return map_in_batches(lambda x: -0.5 * psi.laplacian_ratio(params, x), walkers, chunk)

@@ -19,10 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.ansatz.trial import Blocks, TrialState
 from repro.config import MEDIAN, SecondOrderConfig, deck_points
-from repro.curvature.blocks import combine, inner, partition
-from repro.curvature.derivatives import Derivatives, derivatives
 from repro.curvature.kronecker import (
     KroneckerFactors,
     Spectrum,
@@ -31,16 +28,25 @@ from repro.curvature.kronecker import (
     moving_average,
     spectrum,
 )
-from repro.curvature.metric import Curvature, GramMetric, decision_metric, fisher
-from repro.curvature.quasi_hessian import quasi_hessian
+from repro.curvature.pullback import Curvature, Pullback
 from repro.errors import InputError
-from repro.optimizers.optimizer import Optimizer, Trial
-from repro.optimizers.regulators import adapted_damping, adapted_damping_released, energy_ratio, gamma_candidates
+from repro.numerics.loops import traced_once
+from repro.numerics.sharding import pmean
+from repro.optimizers.base import Optimizer, Trial
+from repro.optimizers.levenberg_marquardt import (
+    adapted_damping,
+    adapted_damping_released,
+    energy_ratio,
+    gamma_candidates,
+)
 from repro.optimizers.scaling import plane_minimum
-from repro.parallel import mean
-from repro.physics.local_energy import clip_local_energies
+from repro.parameters.partition import Blocks, combine, inner
 from repro.solvers.minres import minres
-from repro.tracing import traced_once
+from repro.vmc.ansatz.trial import TrialState
+from repro.vmc.derivatives import Derivatives, derivatives, partition_of
+from repro.vmc.metrics import decision_metric, fisher
+from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.quasi_hessian import quasi_hessian
 
 ASSEMBLED_WEIGHTS = 512
 """The most weights of a layer whose block is assembled for MINRES. Its matrix is then smaller than the derivatives that
@@ -127,7 +133,7 @@ def second_order(
         )
 
     def init(params: Any) -> SecondOrderState:
-        blocks = partition(psi, params).split(params)
+        blocks = partition_of(psi, params).split(params)
         dtype = blocks[0].dtype
         zero = jnp.zeros((), dtype)
         damping = jnp.asarray(config.damping.initial, dtype)
@@ -266,9 +272,9 @@ def second_order(
         return (state.epoch - 1) % config.damping.interval == 0
 
     def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
-        new = mean(after)
+        new = pmean(after)
         # The released difference mixes clipped local energies before with unclipped ones after.
-        old = mean(before if "energies" in deck else clip_local_energies(before, MEDIAN in deck))
+        old = pmean(before if "energies" in deck else clip_local_energies(before, MEDIAN in deck))
         ratio = energy_ratio(old, new, state.predicted)
         if "ratio" in deck:
             damping = adapted_damping(state.damping, ratio, config.damping)
@@ -314,7 +320,7 @@ class _LayerSystem(NamedTuple):
     diagonal: Array
 
 
-def _layer_system(metric: GramMetric, index: int, block: Array) -> _LayerSystem:
+def _layer_system(metric: Pullback, index: int, block: Array) -> _LayerSystem:
     if block.size > ASSEMBLED_WEIGHTS:
         return _LayerSystem(lambda v: metric.block_matvec(index, v), metric.diagonal(index))
     matrix = metric.block_matrix(index)

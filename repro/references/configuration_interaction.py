@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from repro.errors import InputError
-from repro.physics.oscillator import oscillator_orbitals
 from repro.references.quadrature import Reals, gauss_hermite
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 MAX_DETERMINANTS = 3_000_000
 MAX_MODES = 80

@@ -9,9 +9,9 @@ import numpy as np
 
 from repro.config import SystemConfig
 from repro.errors import InputError
-from repro.physics.oscillator import oscillator_orbitals
 from repro.references.quadrature import Reals
 from repro.references.shell_model import LENGTHS, Space, full_hamiltonian, lowest_state
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 QUANTA = {2: 64, 3: 64, 4: 56, 5: 48, 6: 40}
 """Quanta above the lowest determinant, by the number of particles: seconds each."""

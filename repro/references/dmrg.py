@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from repro.errors import InputError
-from repro.physics.hamiltonian import gaussian_interaction
 from repro.references.progress import Progress
 from repro.references.quadrature import Reals
 from repro.references.sinc import sinc_kinetic
+from repro.vmc.physics.hamiltonian import gaussian_interaction
 
 MAX_PARTICLES = 10
 FIRST_SPACING, FINER, FINEST = 0.25, 0.8, 0.1

@@ -16,10 +16,10 @@ import numpy as np
 from scipy.linalg import eigh
 
 from repro.errors import InputError, ReproError
-from repro.physics.hamiltonian import gaussian_interaction
-from repro.physics.oscillator import oscillator_orbitals
 from repro.references.quadrature import Reals
 from repro.references.sinc import sinc_kinetic
+from repro.vmc.physics.hamiltonian import gaussian_interaction
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 EXTENT = 7.0
 UNRESOLVED = 3.0

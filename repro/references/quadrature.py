@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import roots_hermite
 
-from repro.physics.oscillator import oscillator_orbitals
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 Reals = NDArray[np.float64]
 

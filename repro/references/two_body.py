@@ -15,10 +15,10 @@ import numpy as np
 from scipy.linalg import eigh
 
 from repro.errors import ReproError
-from repro.physics.hamiltonian import gaussian_interaction
-from repro.physics.oscillator import oscillator_orbitals
 from repro.references.quadrature import Reals, gauss_hermite
 from repro.references.sinc import sinc_kinetic
+from repro.vmc.physics.hamiltonian import gaussian_interaction
+from repro.vmc.physics.oscillator import oscillator_orbitals
 
 TOLERANCE = 1e-12
 MAX_FUNCTIONS = 256

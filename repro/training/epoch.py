@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from repro.ansatz.trial import Params, TrialState
-from repro.ansatz.wavefunction import Wavefunction
-from repro.chunks import map_walkers, sum_walkers
 from repro.config import AUTO, Sweeps
+from repro.numerics.batching import map_in_batches, sum_in_batches
+from repro.numerics.loops import traced_once
+from repro.numerics.sharding import global_count, pmean, psum
 from repro.optimizers import Optimizer
-from repro.parallel import mean, total, walkers_of_all
-from repro.physics.hamiltonian import System
-from repro.physics.local_energy import clip_local_energies, local_energy
-from repro.physics.oscillator import oscillator_orbitals
-from repro.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
-from repro.tracing import traced_once
 from repro.training.curve import SWEEPS
 from repro.training.state import Metrics, TrainState, stream_key
+from repro.vmc.ansatz.trial import Params, TrialState
+from repro.vmc.ansatz.wavefunction import Wavefunction
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.physics.local_energy import clip_local_energies, local_energy
+from repro.vmc.physics.oscillator import oscillator_orbitals
+from repro.vmc.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
 
 Epoch = Callable[[TrainState, Array, System], tuple[TrainState, Metrics]]
 """(state, key of this epoch, couplings) -> (state, metrics)."""
@@ -38,7 +38,7 @@ def density(psi: TrialState, params: Params) -> LogDensity:
 
 def walker_energies(psi: TrialState, params: Params, x: Array, system: System, chunk: int) -> Array:
     """Local energies of walkers ``(W, A)``, shape ``(W,)``."""
-    return map_walkers(lambda y: local_energy(psi.laplacian_ratio(params, y), y, system), x, chunk)
+    return map_in_batches(lambda y: local_energy(psi.laplacian_ratio(params, y), y, system), x, chunk)
 
 
 def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, chunk: int) -> Params:
@@ -57,12 +57,12 @@ def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, 
     Returns:
         The gradient, of the structure of ``params``.
     """
-    weights = 2.0 * (energies - mean(energies)) / walkers_of_all(energies.shape[0])
+    weights = 2.0 * (energies - pmean(energies)) / global_count(energies.shape[0])
 
     def gradient(y: Array, w: Array) -> Params:
         return jax.grad(lambda p: jnp.sum(w * psi.log_psi(p, y)))(params)
 
-    return total(sum_walkers(gradient, chunk, x, weights))
+    return psum(sum_in_batches(gradient, chunk, x, weights))
 
 
 def _found_sweeps(chain: Chain, sweeps: Sweeps) -> Metrics:
@@ -94,13 +94,13 @@ def training_epoch(
         updates, opt_state = optimizer.update(
             grads, state.opt_state, params, walkers=chain.walkers, local_energies=energies
         )
-        average, walkers = mean(energies), walkers_of_all(energies.shape[0])
-        variance = total(jnp.sum((energies - average) ** 2)) / (walkers - 1)
+        average, walkers = pmean(energies), global_count(energies.shape[0])
+        variance = psum(jnp.sum((energies - average) ** 2)) / (walkers - 1)
         metrics = {
             "energy": average,
             "energy_error": jnp.sqrt(variance / walkers),
             "variance": variance,
-            "energy_clipped": mean(clipped),
+            "energy_clipped": pmean(clipped),
             "acceptance": acceptance,
             "proposal_width": chain.width,
             "grad_norm": optax.tree.norm(grads),
@@ -140,12 +140,12 @@ def pretraining_epoch(
     def loss(params: Params, x: Array) -> Array:
         target = jnp.moveaxis(oscillator_orbitals(x, x.shape[-1]), 0, -1)  # (A, A, W)
         distance = wavefunction.orbitals(params, x) - target[:, :, None]
-        return jnp.sum(distance**2) / walkers_of_all(x.shape[0])
+        return jnp.sum(distance**2) / global_count(x.shape[0])
 
     def epoch(state: TrainState, key: Array, system: System) -> tuple[TrainState, Metrics]:
         del system  # the oscillator's orbitals know nothing of the interaction
         chain, acceptance = walk(density(wavefunction, state.params), state.chain, key, sweeps, unroll)
-        value, grads = total(jax.value_and_grad(loss)(state.params, chain.walkers))
+        value, grads = psum(jax.value_and_grad(loss)(state.params, chain.walkers))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {"loss": value, "acceptance": acceptance, "proposal_width": chain.width}
         metrics |= _found_sweeps(state.chain, sweeps)

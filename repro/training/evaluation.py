@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from repro.errors import DivergedError
-from repro.physics.hamiltonian import System
-from repro.sampling.metropolis import walk
 from repro.training import environment
 from repro.training.epoch import Epoch, chunk_of_epochs, density, walker_energies
 from repro.training.executor import Executor, executor_for
@@ -24,6 +22,8 @@ from repro.training.rounding import energy_rounding
 from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION, EVALUATION_STREAM, Metrics, TrainState
 from repro.training.statistics import estimate_energy
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.sampling.metropolis import walk
 
 EVALUATION_CAPACITY = 16
 

@@ -12,12 +12,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from repro.chunks import largest_divisor
 from repro.errors import InputError
-from repro.parallel import WALKERS, first_of_own, gathered
-from repro.physics.hamiltonian import System
+from repro.numerics.batching import largest_divisor
+from repro.numerics.sharding import WALKERS, all_gather, first_local_index
 from repro.training.epoch import Chunk
 from repro.training.state import PHASES, PRETRAINING, Metrics, TrainState
+from repro.vmc.physics.hamiltonian import System
 
 LEAST_WALKERS = 128
 """The fewest walkers on a device: with fewer, devices wait for each other most of the time."""
@@ -38,7 +38,7 @@ class Executor(Protocol):
         """The chunk, compiled for arguments like these; it may do fewer epochs than it is asked for."""
 
 
-class Alone:
+class SingleDevice:
     """One run, one program, one device."""
 
     members = devices = 1
@@ -69,14 +69,14 @@ class Spread:
         everywhere, each = PartitionSpec(), PartitionSpec(WALKERS)
 
         def part(state: TrainState, seed: Array, system: System, counts: Array) -> tuple[TrainState, Metrics]:
-            mine = jax.lax.dynamic_slice_in_dim(state.chain.walkers, first_of_own(own), own)
+            mine = jax.lax.dynamic_slice_in_dim(state.chain.walkers, first_local_index(own), own)
             state = state._replace(chain=state.chain._replace(walkers=mine))
             # Processes follow their own clocks; the least that one of them asks for is done by all.
             state, metrics = chunk(state, seed, system, jax.lax.pmin(counts[0], WALKERS))
-            state = state._replace(chain=state.chain._replace(walkers=gathered(state.chain.walkers)))
+            state = state._replace(chain=state.chain._replace(walkers=all_gather(state.chain.walkers)))
             # What is known of every walker has them on its last axis.
             return state, {
-                name: gathered(rows, axis=1) if rows.shape[1:] == (own,) else rows for name, rows in metrics.items()
+                name: all_gather(rows, axis=1) if rows.shape[1:] == (own,) else rows for name, rows in metrics.items()
             }
 
         # Replication of the outputs is not inferred: the loops' carried values would all have to be cast for it.
@@ -114,7 +114,7 @@ def executor_for(walkers: int, device: jax.Device) -> Executor:
         return Spread(everyone)
     alike = jax.local_devices(backend=device.platform)
     count = largest_divisor(walkers, min(len(alike), max(1, walkers // LEAST_WALKERS)))
-    return Alone() if count == 1 else Spread(alike[:count])
+    return SingleDevice() if count == 1 else Spread(alike[:count])
 
 
 def _axes(state: TrainState) -> TrainState:

@@ -26,10 +26,10 @@ import numpy as np
 from repro.config import RunConfig
 from repro.errors import InputError
 from repro.reading import read_bytes, told
-from repro.sampling.metropolis import WIDTH_BOUNDS
 from repro.training.archives import header_of, read_arrays
 from repro.training.files import write_atomic
 from repro.training.state import TrainState
+from repro.vmc.sampling.metropolis import WIDTH_BOUNDS
 
 PRETRAINED = "pretrained.npz"
 HEADER = "imported"

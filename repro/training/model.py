@@ -11,12 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from repro.ansatz import Wavefunction, slater_wavefunction
 from repro.config import RunConfig, lower_median
 from repro.optimizers import Optimizer, build_optimizer
-from repro.optimizers.optimizer import from_optax
-from repro.physics.hamiltonian import System
-from repro.sampling.metropolis import initial_chain, unrolled_sweeps
+from repro.optimizers.base import from_optax
 from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
 from repro.training.environment import fixed_settings
 from repro.training.epoch import Epoch, pretraining_epoch, training_epoch
@@ -30,6 +27,9 @@ from repro.training.state import (
     TrainState,
     stream_key,
 )
+from repro.vmc.ansatz import Wavefunction, slater_wavefunction
+from repro.vmc.physics.hamiltonian import System
+from repro.vmc.sampling.metropolis import initial_chain, unrolled_sweeps
 
 
 class Phase(NamedTuple):

@@ -15,18 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from repro.chunks import map_walkers
 from repro.errors import InputError, storage_error
 from repro.machine import memory_bytes
-from repro.physics.observables import (
-    Histogram,
-    energy_parts,
-    one_body_density,
-    one_body_density_matrix,
-    pair_density,
-)
-from repro.physics.oscillator import oscillator_orbitals
-from repro.sampling.metropolis import Chain, walk
+from repro.numerics.batching import map_in_batches
 from repro.training import environment
 from repro.training.epoch import density
 from repro.training.files import write_atomic
@@ -35,6 +26,15 @@ from repro.training.reporting import Reporter, Silent
 from repro.training.restart import load_state
 from repro.training.rundir import RunDirectory
 from repro.training.state import OBSERVATION_STREAM, stream_key
+from repro.vmc.physics.observables import (
+    Histogram,
+    energy_parts,
+    one_body_density,
+    one_body_density_matrix,
+    pair_density,
+)
+from repro.vmc.physics.oscillator import oscillator_orbitals
+from repro.vmc.sampling.metropolis import Chain, walk
 
 MOST_BATCHES = 10**6
 BLOCKS = 20
@@ -72,7 +72,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Observables:
-    """What a state looks like; see :mod:`repro.physics.observables`.
+    """What a state looks like; see :mod:`repro.vmc.physics.observables`.
 
     Attributes:
         histogram: the bins.
@@ -134,7 +134,7 @@ def _batch(model: Model, histogram: Histogram) -> Callable[..., tuple[Chain, dic
     def batch(params: Any, chain: Chain, key: jax.Array) -> tuple[Chain, dict[str, jax.Array]]:
         chain, _ = walk(density(psi, params), chain, key, sweeps, model.unroll)
         x = chain.walkers
-        ratio = map_walkers(lambda y: psi.laplacian_ratio(params, y), x, model.walker_chunk)
+        ratio = map_in_batches(lambda y: psi.laplacian_ratio(params, y), x, model.walker_chunk)
         parts = energy_parts(ratio, x, model.system)
         density_matrix = one_body_density_matrix(
             lambda y: psi.sign_log_psi(params, y),

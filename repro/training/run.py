@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from repro.chunks import resolve_walker_chunk
 from repro.config import RunConfig
 from repro.errors import DivergedError, InputError
 from repro.training import environment
@@ -27,6 +26,7 @@ from repro.training.restart import Donor, donor_of, load_state
 from repro.training.rundir import RunDirectory, checked_path, claimed, packed
 from repro.training.size import refuse_size
 from repro.training.state import PRETRAINING, TRAINING, TrainState
+from repro.training.walker_chunk import resolve_walker_chunk
 
 CHECKPOINT_SECONDS = 10.0
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
-from repro.ansatz.trial import Params
-from repro.sampling.metropolis import Chain
+from repro.vmc.ansatz.trial import Params
+from repro.vmc.sampling.metropolis import Chain
 
 Metrics = dict[str, Array]
 """Scalars that an epoch reports, by the names of the curve's columns."""

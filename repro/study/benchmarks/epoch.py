@@ -16,18 +16,18 @@ import pandas as pd
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from repro.ansatz import TrialState
 from repro.config import OPTIMIZERS, SecondOrderConfig, optimizer_config
-from repro.curvature.blocks import partition
 from repro.errors import InputError
 from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.scaling import plane_minimum
 from repro.solvers.minres import minres
-from repro.study.benchmarks.isolated import measure_each, table_so_far, write_table
 from repro.study.benchmarks.stopwatch import peak_memory_gb, prepare
-from repro.study.profiles import configure
+from repro.study.benchmarks.subprocesses import measure_each, table_so_far, write_table
+from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.executor import executor_for
+from repro.vmc.ansatz import TrialState
+from repro.vmc.derivatives import partition_of
 
 BASELINE = "dgd, dense"
 BLOCKS = 5
@@ -49,7 +49,7 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
     base, solver, decay = build_optimizer(config, psi), config.minres, config.start.decay
 
     def update(grads: Any, state: Any, params: Any, *, walkers: Array, **_: Any) -> tuple[Any, Any]:
-        parts = partition(psi, params)
+        parts = partition_of(psi, params)
         blocks = parts.split(params)
         flat, unravel = ravel_pytree(blocks)
 

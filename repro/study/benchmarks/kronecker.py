@@ -14,11 +14,11 @@ import pandas as pd
 
 from repro.config.checks import integer
 from repro.errors import InputError
-from repro.study.benchmarks.isolated import keep, write_table
-from repro.study.fisher_images import FisherMatrices, fisher_matrices, small_run
+from repro.study.benchmarks.subprocesses import keep, write_table
+from repro.study.experiments.fisher_images import FisherMatrices, fisher_matrices, small_run
 
 NUMBERS = ("energy", "distance", "gain")
-"""What is known of a state: attributes of :class:`repro.study.fisher_images.FisherMatrices`."""
+"""What is known of a state: attributes of :class:`repro.study.experiments.fisher_images.FisherMatrices`."""
 AGREEMENT = 1e-6
 """Relative. Another compiled program, which sums in another order, changed them by 1e-14, another seed by a tenth."""
 

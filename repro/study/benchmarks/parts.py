@@ -26,23 +26,22 @@ import pandas as pd
 from jax import Array
 
 from repro.config import OPTIMIZERS, AdamConfig, RunConfig, SecondOrderConfig
-from repro.curvature.blocks import partition
-from repro.curvature.derivatives import Derivatives, derivatives
-from repro.curvature.structured import MixedDerivatives, Scores
 from repro.optimizers import Optimizer
 from repro.optimizers.presets import COMPOSITIONS
 from repro.optimizers.second_order import quadratic_model
-from repro.physics.local_energy import clip_local_energies
-from repro.sampling.metropolis import walk
 from repro.study.benchmarks.growth import PARTS, UPDATE, WHOLE
-from repro.study.benchmarks.isolated import cases_left, measure_each, table_so_far, write_table
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
-from repro.study.profiles import configure
+from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_so_far, write_table
+from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
 from repro.training.executor import executor_for
 from repro.training.model import Model, numerics
 from repro.training.state import TrainState
+from repro.vmc.derivatives import Derivatives, derivatives, partition_of
+from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.sampling.metropolis import walk
+from repro.vmc.structured import MixedDerivatives, Scores
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,11 @@ def _second_order_parts(
 
     def scale(params: Any, x: Array, energies: Array, layers: Any, tangents: Any, vectors: Any) -> Array:
         slopes = MixedDerivatives(layers, tangents) if composition.mixed else None
-        found = Derivatives(psi, params, x, chunk, partition(psi, params), Scores(layers), slopes, layers)
+        found = Derivatives(psi, params, x, chunk, partition_of(psi, params), Scores(layers), slopes, layers)
         return quadratic_model(composition, config, found, energies).gram(vectors)
 
     stored = jax.block_until_ready(jax.jit(differentiate)(params, x))
-    blocks = partition(psi, params).split(grads)
+    blocks = partition_of(psi, params).split(grads)
     compared = (params, x, energies, *stored, (blocks, blocks))
     update, given = _update_of(optimizer), (state.opt_state, grads, params, x, energies)
     # The greedy choice of gamma compares three candidates in one epoch of each interval.

@@ -24,19 +24,19 @@ import optax
 import pandas as pd
 from jax import Array
 
-from repro.ansatz import Wavefunction
-from repro.chunks import map_walkers
 from repro.errors import InputError
+from repro.numerics.batching import map_in_batches
 from repro.optimizers import Optimizer
-from repro.physics.hamiltonian import System, potential_energy
-from repro.physics.local_energy import clip_local_energies
-from repro.sampling.metropolis import walk
-from repro.study.benchmarks.isolated import measure_each
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, seconds_of
+from repro.study.benchmarks.subprocesses import measure_each
 from repro.study.benchmarks.tasks import NESTED, OURS, TASKS
-from repro.study.profiles import configure
+from repro.study.runs.profiles import configure
 from repro.training.epoch import density, energy_gradient, walker_energies
 from repro.training.model import numerics
+from repro.vmc.ansatz import Wavefunction
+from repro.vmc.physics.hamiltonian import System, potential_energy
+from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.sampling.metropolis import walk
 
 BURN_IN_SWEEPS = 400
 DAMPING = 1e-3
@@ -162,7 +162,7 @@ def measure(task: str, code: str, particles: int, walkers: int) -> dict[str, Any
         x = jax.jit(lambda chain: walk(target, chain, jax.random.key(0), BURN_IN_SWEEPS)[0])(state.chain).walkers
         if task == "laplacian":
             ratio = LAPLACIANS[code]
-            program = jax.jit(lambda params, x: map_walkers(lambda y: ratio(psi, params, y), x, chunk))
+            program = jax.jit(lambda params, x: map_in_batches(lambda y: ratio(psi, params, y), x, chunk))
             seconds = seconds_of(program, params, x)
         else:
             if code == OURS:

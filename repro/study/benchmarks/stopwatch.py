@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from repro.chunks import resolve_walker_chunk
 from repro.config import RunConfig
 from repro.training.model import Model, Phase, build_model, numerics
 from repro.training.state import TRAINING, TrainState
+from repro.training.walker_chunk import resolve_walker_chunk
 
 EPOCHS = 5
 """Epochs in a row that are timed: the period of the released regulators."""

@@ -24,9 +24,8 @@ from jax import Array
 
 from repro.config import AUTO, RunConfig, Sweeps, SystemConfig
 from repro.errors import InputError
-from repro.sampling.metropolis import left_correlation, planned_sweeps
-from repro.study.benchmarks.isolated import cases_left, measure_each, table_so_far, write_table
-from repro.study.profiles import configure
+from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_so_far, write_table
+from repro.study.runs.profiles import configure
 from repro.training.epoch import density
 from repro.training.evaluation import evaluation_epoch, held
 from repro.training.model import Model, numerics
@@ -34,6 +33,7 @@ from repro.training.restart import load_state
 from repro.training.run import train
 from repro.training.state import EVALUATION_STREAM, TrainState, stream_key
 from repro.training.statistics import estimate_energy
+from repro.vmc.sampling.metropolis import left_correlation, planned_sweeps
 
 OPTIMIZER = "proximal-dgd"
 CALLS = 10

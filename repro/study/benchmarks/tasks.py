@@ -1,6 +1,6 @@
 """What is timed beside other packages and by whom, and of which states walks and metrics are compared."""
 
-from repro.study.profiles import PROFILES
+from repro.study.runs.profiles import PROFILES
 
 OURS = "this package"
 NESTED = "nested derivatives"

@@ -1,6 +1,0 @@
-"""Trial states: permutation-equivariant Slater determinants, and whatever a user brings."""
-
-from repro.ansatz.trial import TrialState, trial_state
-from repro.ansatz.wavefunction import Wavefunction, slater_wavefunction
-
-__all__ = ["TrialState", "Wavefunction", "slater_wavefunction", "trial_state"]

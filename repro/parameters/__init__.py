@@ -1,0 +1,1 @@
+"""Vectors of parameter space, cut into layers, and what a layer's linear map sees."""

@@ -1,5 +1,0 @@
-"""Markov chains over walker positions."""
-
-from repro.sampling.metropolis import Chain, LogDensity, initial_chain, walk
-
-__all__ = ["Chain", "LogDensity", "initial_chain", "walk"]

@@ -1,0 +1,1 @@
+"""What is made of the results: notebooks carried out, one page, tables on a terminal."""
