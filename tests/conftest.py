@@ -42,11 +42,11 @@ import pytest
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from repro.training.epoch import energy_gradient, walker_energies
 from repro.vmc.ansatz import Wavefunction, slater_wavefunction
 from repro.vmc.ansatz.trial import Params
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies, local_energy
+from repro.vmc.problem import energy_gradient, walker_energies
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,8 +21,8 @@ from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.parts import Size, bench_parts, measure
 from repro.study.benchmarks.subprocesses import measure_each, write_table
 from repro.study.runs.profiles import configure
-from repro.training.epoch import density
 from repro.vmc.ansatz.wavefunction import slater_wavefunction
+from repro.vmc.problem import density
 from repro.vmc.sampling.metropolis import LENGTH_BOUNDS, STRIDE, initial_chain, walk
 
 M, N, K = 3, 5, 7

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from repro.study.claims import measurements as evidence
 from repro.study.claims.measurements import gather
 from repro.study.claims.statements import load_claims
-from repro.study.claims import measurements as evidence
 from repro.study.experiments.many_particles import (
     EPOCHS,
     FREE,

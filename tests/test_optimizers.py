@@ -19,11 +19,12 @@ from repro.errors import InputError
 from repro.optimizers import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
 from repro.parameters.partition import Partition
 from repro.training.curve import CURVE_COLUMNS
-from repro.training.epoch import chunk_of_epochs, density, energy_gradient, training_epoch, walker_energies
+from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.state import TRAINING_STREAM, TrainState
 from repro.vmc.ansatz import trial_state
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.problem import density, energy_gradient, walker_energies
 from repro.vmc.sampling import initial_chain, walk
 
 PRESETS = {"kfac": kfac, "qn-kfac": qn_kfac, "qn-mr-kfac": qn_mr_kfac, "ngd": ngd, "dgd": dgd}
@@ -210,7 +211,7 @@ def test_which_energies_the_step_is_judged_by(protocol):
     before = jnp.zeros(WALKERS).at[0].set(1000.0)
     after = jnp.zeros(WALKERS).at[0].set(-1600.0)
     old = float(jnp.mean(before if "energies" in deck_points(protocol) else clip_local_energies(before)))
-    _, ratio = optimizer.trial.judge(state, before, after)
+    _, ratio = optimizer.judge.judge(state, before, after)
     np.testing.assert_allclose(ratio, (-100.0 - old) / state.predicted, rtol=1e-12)
 
 
@@ -334,9 +335,9 @@ def test_a_judged_step_is_walked_on_its_new_parameters_and_the_chains_go_on_from
     for number in range(2):
         key = jax.random.key(number)
         following, _ = epoch(state, key, SITUATION)
-        expected = walk(density(psi, state.params), state.chain, key, 4)[0]
+        expected = walk(density(psi, state.params), state.data, key, 4)[0]
         if number == 0:
             expected = walk(density(psi, following.params), expected, jax.random.fold_in(key, 4), 4)[0]
-        np.testing.assert_allclose(following.chain.walkers, expected.walkers, rtol=1e-9)
-        np.testing.assert_allclose(following.chain.width, expected.width, rtol=1e-9)
+        np.testing.assert_allclose(following.data.walkers, expected.walkers, rtol=1e-9)
+        np.testing.assert_allclose(following.data.width, expected.width, rtol=1e-9)
         state = following

@@ -18,26 +18,17 @@ from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_co
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, proximal_dgd
 from repro.optimizers import proximal as module
-from repro.optimizers.proximal import (
-    ATTEMPTS,
-    CHANGE,
-    FLOOR,
-    MOMENTUM,
-    REACH,
-    Attempt,
-    acceptable,
-    energy_scale,
-    first_accepted,
-)
+from repro.optimizers.proximal import ATTEMPTS, CHANGE, FLOOR, MOMENTUM, REACH, Attempt, acceptable, first_accepted
 from repro.study.runs.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.reporting import Silent
 from repro.training.run import train
 from repro.training.state import TRAINING_STREAM, TrainState
-from repro.vmc.energy_change import ROUNDING, End, PairedChange, paired_change
+from repro.vmc.energy_change import ROUNDING, End, paired_change
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.problem import energy_scale
 from repro.vmc.sampling import initial_chain
 
 WALKERS = 64
@@ -137,7 +128,7 @@ def test_long_steps_are_cut_to_the_reach():
 
 
 def change_of(change, error=0.0, rounding=0.0, overlap=1.0):
-    return PairedChange(*(jnp.asarray(float(value)) for value in (change, error, rounding, overlap)))
+    return MeasuredChange(*(jnp.asarray(float(value)) for value in (change, error, rounding, overlap)))
 
 
 @pytest.mark.parametrize(

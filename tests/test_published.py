@@ -25,12 +25,12 @@ from repro.study.experiments.published import BLOCK, BLOCKS, CASE, distances, in
 from repro.study.runs.cases import exact_energy
 from repro.study.runs.profiles import configure
 from repro.training.checkpoint import load_checkpoint
-from repro.training.epoch import energy_gradient, walker_energies
 from repro.training.imported import ImportedNetwork, load_imported, read_published, save_imported
 from repro.training.run import train
 from repro.vmc.ansatz import slater_wavefunction
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.problem import energy_gradient, walker_energies
 
 PUBLISHED = ROOT.parent / "shared" / "published"
 NETWORK, STEPS = PUBLISHED / "pretrained_network.npz", PUBLISHED / "released_steps.npz"

@@ -11,8 +11,8 @@ from repro.config import DampingConfig, FactorsConfig
 from repro.optimizers.levenberg_marquardt import (
     adapted_damping,
     adapted_damping_released,
-    energy_ratio,
     gamma_candidates,
+    reduction_ratio,
 )
 from repro.optimizers.scaling import plane_minimum
 
@@ -48,7 +48,7 @@ CASES = [
 
 @pytest.mark.parametrize(("before", "after", "predicted", "ratio", "printed", "released"), CASES)
 def test_levenberg_marquardt(before, after, predicted, ratio, printed, released):
-    rho = energy_ratio(jnp.asarray(before), jnp.asarray(after), jnp.asarray(predicted))
+    rho = reduction_ratio(jnp.asarray(before), jnp.asarray(after), jnp.asarray(predicted))
     np.testing.assert_allclose(rho, ratio, atol=1e-12)
     damping = jnp.asarray(3.0)
     np.testing.assert_allclose(adapted_damping(damping, rho, CONFIG), 3.0 * printed, rtol=1e-12)

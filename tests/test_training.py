@@ -13,11 +13,13 @@ import pytest
 from conftest import ROOT
 
 from repro.optimizers.base import from_optax
-from repro.training.epoch import chunk_of_epochs, pretraining_epoch, training_epoch, walker_energies
+from repro.training.epoch import chunk_of_epochs, training_epoch
+from repro.training.pretraining import pretraining_epoch
 from repro.training.rounding import energy_rounding
 from repro.training.state import TRAINING_STREAM, TrainState, stream_key
 from repro.vmc.ansatz import slater_wavefunction
 from repro.vmc.physics.hamiltonian import System
+from repro.vmc.problem import walker_energies
 from repro.vmc.sampling import initial_chain
 
 WALKERS, SWEEPS, CAPACITY = 64, 3, 8
@@ -53,7 +55,7 @@ def test_one_program_serves_all_couplings_and_seeds_and_vmaps(x64):
     together = jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)))(jax.vmap(start)(many), many, systems, jnp.int32(5))
     for index, (state, metrics) in enumerate(one_by_one):
         np.testing.assert_allclose(together[1]["energy"][index][:5], metrics["energy"][:5], rtol=1e-8)
-        np.testing.assert_allclose(together[0].chain.walkers[index], state.chain.walkers, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(together[0].chain.walkers[index], state.data.walkers, rtol=1e-8, atol=1e-10)
     energies = np.asarray(together[1]["energy"])[:, 0]
     assert len(set(energies.round(6))) == 3
 
@@ -90,8 +92,8 @@ def test_metrics_describe_the_walkers(x64):
     epoch = jax.jit(training_epoch(wavefunction, optimizer, SWEEPS, WALKERS))
     state = start(jnp.uint32(2))
     following, metrics = epoch(state, jax.random.key(0), System(3.0, 0.5))
-    ratio = jax.jit(wavefunction.laplacian_ratio)(state.params, following.chain.walkers)
-    x = following.chain.walkers
+    ratio = jax.jit(wavefunction.laplacian_ratio)(state.params, following.data.walkers)
+    x = following.data.walkers
     energies = (
         -0.5 * ratio + 0.5 * (x**2).sum(1) + 3.0 / np.sqrt(2 * np.pi) / 0.5 * jnp.exp(-2 * (x[:, 0] - x[:, 1]) ** 2)
     )
@@ -126,7 +128,7 @@ import jax, jax.numpy as jnp
 from repro.vmc.ansatz import slater_wavefunction
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.sampling import initial_chain
-from repro.training.epoch import energy_gradient, walker_energies
+from repro.vmc.problem import energy_gradient, walker_energies
 particles = int(sys.argv[1])
 wavefunction = slater_wavefunction(particles)
 params = wavefunction.init(jax.random.key(0))

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from repro.curvature.output_metrics import OutputMetric
 from repro.numerics.batching import largest_divisor, map_in_batches, sum_in_batches
 from repro.numerics.sharding import mean_from_sums
 from repro.parameters.partition import Partition, replaced
 
-PerWalker = Callable[[Any, Array], Array]
+PerSample = Callable[[Any, Array], Array]
 """(params, walkers (W, A)) -> numbers (N, W)."""
 
 DIAGONAL_WALKERS = 32
@@ -29,10 +30,10 @@ def in_chunks(function: Callable[[Array], Array], x: Array, chunk: int) -> Array
     return map_in_batches(function if chunk >= x.shape[0] else jax.checkpoint(function), x, chunk)
 
 
-class GenericJacobian:
+class LinearizedJacobian:
     """The derivative of any numbers per walker in the parameters."""
 
-    def __init__(self, function: PerWalker, params: Any, x: Array, parts: Partition, chunk: int) -> None:
+    def __init__(self, function: PerSample, params: Any, x: Array, parts: Partition, chunk: int) -> None:
         values = parts.split(params)
         self.blocks = len(values)
         self._function, self._x, self._parts, self._values = function, x, parts, values
@@ -58,27 +59,39 @@ class GenericJacobian:
         """This block of J^T r."""
         return self._pulls[index](weights)[0]
 
-    def squares(self, index: int) -> Array:
-        """Squared entries of J, from explicit rows of a few walkers at a time."""
-        squares = sum_over_walkers(lambda x: jnp.sum(self._rows(index, x) ** 2, axis=0), self._x)
+    def squares(self, index: int, output: OutputMetric | None = None) -> Array:
+        """Squared entries of B^T J (of J without an output metric), from explicit rows of a few samples at a time."""
+        squares = self._sum_rows(lambda rows: jnp.sum(rows**2, axis=0), index, output)
         return mean_from_sums(squares, self._x.shape[0])
 
-    def gram(self, index: int) -> Array:
-        """This diagonal block of J^T J, from the same rows."""
+    def gram(self, index: int, output: OutputMetric | None = None) -> Array:
+        """This diagonal block of J^T G_z J (of J^T J without an output metric), from the same rows."""
 
-        def of_walker(walker: Array) -> Array:
-            rows = self._rows(index, walker).reshape(self.shape[0], -1)
+        def of_sample(rows: Array) -> Array:
+            rows = rows.reshape(self.shape[0], -1)
             return rows.T @ rows
 
-        return mean_from_sums(sum_over_walkers(of_walker, self._x), self._x.shape[0])
+        return mean_from_sums(self._sum_rows(of_sample, index, output), self._x.shape[0])
+
+    def _sum_rows(self, function: Callable[[Array], Array], index: int, output: OutputMetric | None) -> Any:
+        """Sum over the samples of a function of the rows of B^T J or J of each, shape ``(N, *block)``."""
+        if output is None:
+            return sum_over_samples(lambda x: function(self._rows(index, x)), self._x)
+
+        def of_sample(x: Array, number: Array) -> Array:
+            rows = self._rows(index, x)
+            seen = output.of_sample(number).factor_transpose(rows.reshape(rows.shape[0], -1))
+            return function(seen.reshape(rows.shape))
+
+        return sum_over_samples(of_sample, self._x, jnp.arange(self._x.shape[0]))
 
     def _rows(self, index: int, walker: Array) -> Array:
-        """J of one walker ``(A,)``, shape ``(N, *block)``."""
+        """J of one sample, shape ``(N, *block)``."""
         rows = jax.jacrev(lambda value: self._function(self._with(index, value), walker[None])[:, 0])
         return rows(self._values[index])
 
 
-def sum_over_walkers(function: Callable[..., Any], *arguments: Array) -> Any:
+def sum_over_samples(function: Callable[..., Any], *arguments: Array) -> Any:
     """Sum of ``function(*one walker's arguments)``, a few walkers at a time; each argument has a leading axis W."""
 
     def of_chunk(*part: Array) -> Any:

@@ -1,4 +1,4 @@
-"""The two metrics of the study, exact Fisher and decision metric, as Gram matrices of walkers' derivatives."""
+"""Curvatures as operators, and the pull-back of a metric over outputs through a Jacobian: G = E[J^T G_z J]."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.curvature.jacobian import Jacobian
+from repro.curvature.linearized import LinearizedJacobian
+from repro.curvature.output_metrics import Euclidean, OutputMetric
 from repro.numerics.sharding import global_count, psum
 from repro.parameters.partition import Blocks
 
@@ -31,24 +33,26 @@ class Curvature(Protocol):
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T M v_j, shape ``(n, n)``."""
 
-    def quadratic(self, v: Blocks, w: Blocks) -> Array:
-        """v^T M w."""
-
 
 @dataclass(frozen=True)
 class Pullback:
-    """M = scale/W J^T J, positive semi-definite; see :class:`Curvature`."""
+    """M = 1/S sum_s J_s^T G_z J_s, positive semi-definite; see :class:`Curvature`.
+
+    Attributes:
+        jacobian: J, of N outputs at S samples.
+        output: G_z, the metric over the outputs.
+    """
 
     jacobian: Jacobian
-    scale: float
+    output: OutputMetric
 
     def features(self, v: Blocks) -> Array:
-        """J v, shape ``(N, W)``."""
+        """J v, shape ``(N, S)``."""
         first, *others = (self.jacobian.push(index, block) for index, block in enumerate(v))
         return sum(others, start=first)
 
     def _weighted(self, features: Array) -> Array:
-        return self.scale / global_count(self.jacobian.shape[1]) * features
+        return self.output.apply(features, 1.0 / global_count(self.jacobian.shape[1]))
 
     def matvec(self, v: Blocks) -> Blocks:
         """M v."""
@@ -65,17 +69,23 @@ class Pullback:
 
     def diagonal(self, index: int) -> Array:
         """Diagonal entries of M that belong to one layer, of the shape of its block."""
-        return self.scale * self.jacobian.squares(index)
+        if isinstance(self.output, Euclidean):
+            return self.output.scale * self.jacobian.squares(index)
+        return self._explicit.squares(index, self.output)
 
     def block_matrix(self, index: int) -> Array:
         """The diagonal block of one layer as a matrix, rows and columns in the order of its flattened block."""
-        return self.scale * self.jacobian.gram(index)
+        if isinstance(self.output, Euclidean):
+            return self.output.scale * self.jacobian.gram(index)
+        return self._explicit.gram(index, self.output)
+
+    @property
+    def _explicit(self) -> LinearizedJacobian:
+        if not isinstance(self.jacobian, LinearizedJacobian):
+            raise TypeError("a metric that is not Euclidean needs a LinearizedJacobian for its diagonal and its blocks")
+        return self.jacobian
 
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T M v_j, shape ``(n, n)``."""
         features = jnp.stack([self.features(v) for v in vectors]).reshape(len(vectors), -1)
         return psum(self._weighted(features) @ features.T)
-
-    def quadratic(self, v: Blocks, w: Blocks) -> Array:
-        """v^T M w."""
-        return psum(jnp.vdot(self._weighted(self.features(v)), self.features(w)))

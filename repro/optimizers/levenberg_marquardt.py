@@ -10,8 +10,8 @@ from repro.config import DampingConfig, FactorsConfig
 RISE_FORGIVEN = 0.1
 
 
-def energy_ratio(before: Array, after: Array, predicted: Array) -> Array:
-    """Rho = (E' - E) / (M(delta) - M(0)), actual over predicted change of the energy."""
+def reduction_ratio(before: Array, after: Array, predicted: Array) -> Array:
+    """Rho = (E' - E) / (M(delta) - M(0)), actual over predicted change of the objective."""
     return (after - before) / predicted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import optax
 from jax import Array
@@ -12,54 +12,97 @@ from repro.config import (
     AdamConfig,
     OptimizerConfig,
     ProximalConfig,
+    SecondOrderConfig,
     SpringConfig,
+    deck_points,
+    lower_median,
     optimizer_config,
 )
 from repro.optimizers.base import Optimizer, from_optax
 from repro.optimizers.proximal import proximal
 from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
+from repro.problems.base import Problem
 from repro.vmc.ansatz.trial import TrialState, trial_state
+from repro.vmc.problem import MonteCarlo
 
-COMPOSITIONS = {
-    "kfac": Composition(metric=None, model="fisher"),
-    "qn-kfac": Composition(metric=None, model="quasi-hessian"),
-    "qn-mr-kfac": Composition(metric="fisher", model="quasi-hessian"),
-    "ngd": Composition(metric="fisher", model="fisher"),
-    "dgd": Composition(metric="decision", model="decision"),
+CURVATURES_OF: dict[str, tuple[str | None, str]] = {
+    "kfac": (None, "fisher"),
+    "qn-kfac": (None, "quasi-hessian"),
+    "qn-mr-kfac": ("fisher", "quasi-hessian"),
+    "ngd": ("fisher", "fisher"),
+    "dgd": ("decision", "decision"),
 }
-"""What distinguishes the optimisers; their regulators follow from ``repro.config.PARTS_OF``."""
+"""The study's table: whose layer blocks MINRES inverts, and the quadratic model that scales the step."""
 
 LogPsi = Callable[[Any, Array], Array]
 """(params, one walker (A,)) -> ln|psi|, a scalar."""
 
 
-def build_optimizer(config: OptimizerConfig, psi: TrialState, walker_chunk: int | None = None) -> Optimizer:
-    """The optimiser that a configuration names, for a state.
+def composition_of(config: SecondOrderConfig) -> Composition:
+    """What the protocol of a configuration makes of its row of the table.
+
+    The released implementation leaves the 4 of F = 4 Cov(D, D) and the mean of D out of the quadratic model, and the 4
+    out of the Kronecker factors; it takes clipped local energies in the quasi-Hessian.
+    """
+    printed = deck_points(config.protocol)
+    metric, model = CURVATURES_OF[config.name]
+    if model == "fisher" and "fisher" not in printed:
+        model = "uncentred-fisher"
+    if model == "quasi-hessian" and "clipping" in printed:
+        model = "unclipped-quasi-hessian"
+    return Composition(
+        metric,
+        model,
+        # The released factors centre a and e instead of D.
+        centred_factors="factors" not in printed,
+        factor_scale=4.0 if "factors" in printed else 1.0,
+        shifted_start="residual" in printed,
+        signed_ratio="ratio" in printed,
+        robust_reference="energies" not in printed,
+    )
+
+
+def build_optimizer(config: OptimizerConfig, problem: Problem) -> Optimizer:
+    """The optimiser that a configuration names, for a problem.
 
     Args:
         config: of the optimiser.
-        psi: the state.
-        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+        problem: what is optimised.
+
+    Raises:
+        InputError: if the problem does not have what the optimiser needs of it.
     """
     if isinstance(config, AdamConfig):
         return from_optax(optax.adam(config.learning_rate))
     if isinstance(config, ProximalConfig):
-        return proximal(psi, config, walker_chunk)
+        return proximal(problem, config)
     if isinstance(config, SpringConfig):
-        return stochastic_reconfiguration(psi, config, walker_chunk)
-    return second_order(psi, COMPOSITIONS[config.name], config, walker_chunk)
+        return stochastic_reconfiguration(problem, config)
+    return second_order(problem, composition_of(config), config)
 
 
-def _preset(name: str, psi: TrialState | LogPsi, walker_chunk: int | None, options: dict[str, Any]) -> Optimizer:
-    return build_optimizer(optimizer_config(name, **options), trial_state(psi) if callable(psi) else psi, walker_chunk)
+def as_problem(given: Problem | TrialState | LogPsi, config: OptimizerConfig, walker_chunk: int | None) -> Problem:
+    """A problem as it is; a trial state, or a function ln|psi| of one walker, as its energy."""
+    if hasattr(given, "geometry"):
+        return cast("Problem", given)
+    psi = trial_state(given) if callable(given) else given
+    return MonteCarlo(psi, walker_chunk, lower_median=lower_median(config))
 
 
-def dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def _preset(
+    name: str, given: Problem | TrialState | LogPsi, walker_chunk: int | None, options: dict[str, Any]
+) -> Optimizer:
+    config = optimizer_config(name, **options)
+    return build_optimizer(config, as_problem(given, config, walker_chunk))
+
+
+def dgd(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """Decisional gradient descent: decision metric, MINRES by layer blocks, scaled with the full metric.
 
     Args:
-        psi: a state, or any function ``(params, x) -> ln|psi|`` of one walker ``x`` of shape ``(A,)``.
+        problem: what is optimised; or a state, or any function ``(params, x) -> ln|psi|`` of one walker ``x`` of
+            shape ``(A,)``, for its energy.
         walker_chunk: walkers differentiated at once, to bound the memory; all of them when left out.
         options: ``protocol`` and regulators by their names in ``repro.config.OPTIMIZER_OPTIONS``; the study's when left
             out.
@@ -70,60 +113,62 @@ def dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options:
     Raises:
         InputError: for an option that does not exist or is out of bounds.
     """
-    return _preset("dgd", psi, walker_chunk, options)
+    return _preset("dgd", problem, walker_chunk, options)
 
 
-def ngd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def ngd(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """Natural gradient descent: exact Fisher metric by MINRES in layer blocks, and in the scale; see :func:`dgd`."""
-    return _preset("ngd", psi, walker_chunk, options)
+    return _preset("ngd", problem, walker_chunk, options)
 
 
-def kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def kfac(problem: Problem | TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """KFAC: Kronecker factors of the Fisher metric, scaled with the exact one; arguments as :func:`dgd`.
 
     The state must know its linear maps.
     """
-    return _preset("kfac", psi, walker_chunk, options)
+    return _preset("kfac", problem, walker_chunk, options)
 
 
-def qn_kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def qn_kfac(problem: Problem | TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """Quasi-Newton KFAC: KFAC's direction, scaled with the quasi-Hessian; arguments as :func:`kfac`."""
-    return _preset("qn-kfac", psi, walker_chunk, options)
+    return _preset("qn-kfac", problem, walker_chunk, options)
 
 
-def qn_mr_kfac(psi: TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def qn_mr_kfac(problem: Problem | TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """QN-KFAC with its direction corrected by MINRES on the exact Fisher metric; arguments as :func:`kfac`."""
-    return _preset("qn-mr-kfac", psi, walker_chunk, options)
+    return _preset("qn-mr-kfac", problem, walker_chunk, options)
 
 
-def proximal_dgd(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, without: str = "") -> Optimizer:
+def proximal_dgd(
+    problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, without: str = ""
+) -> Optimizer:
     """Proximal decisional gradient descent, which has no number to tune; see :mod:`repro.optimizers.proximal`.
 
     Args:
-        psi: as for :func:`dgd`.
+        problem: as for :func:`dgd`.
         walker_chunk: as for :func:`dgd`.
         without: parts that an ablation leaves out, see ``repro.config.PROXIMAL_PARTS``.
 
     Raises:
         InputError: for a part that does not exist.
     """
-    return _preset("proximal-dgd", psi, walker_chunk, {"without": without})
+    return _preset("proximal-dgd", problem, walker_chunk, {"without": without})
 
 
-def minsr(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def minsr(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """Stochastic reconfiguration in the walkers' space; see :mod:`repro.optimizers.sample_space`.
 
     Args:
-        psi: as for :func:`dgd`.
+        problem: as for :func:`dgd`.
         walker_chunk: as for :func:`dgd`.
         options: ``learning_rate``, ``damping`` and ``step_limit`` of :class:`repro.config.SpringConfig`.
 
     Raises:
         InputError: for an option that does not exist or is out of bounds.
     """
-    return _preset("minsr", psi, walker_chunk, options)
+    return _preset("minsr", problem, walker_chunk, options)
 
 
-def spring(psi: TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+def spring(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
     """SPRING: :func:`minsr` with momentum, and so with the option ``momentum`` besides."""
-    return _preset("spring", psi, walker_chunk, options)
+    return _preset("spring", problem, walker_chunk, options)

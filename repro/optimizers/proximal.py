@@ -30,19 +30,12 @@ from jax.flatten_util import ravel_pytree
 
 from repro.config import ProximalConfig
 from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases
-from repro.curvature.pullback import Pullback
-from repro.numerics.batching import map_in_batches
+from repro.curvature.pullback import Curvature
 from repro.numerics.loops import traced_once
-from repro.numerics.sharding import pmean
-from repro.optimizers.base import Optimizer
+from repro.optimizers.base import Optimizer, checked_params, distinct_zeros
 from repro.parameters.partition import Blocks
+from repro.problems.base import MeasuredChange, Problem, require_curvatures
 from repro.solvers.minres import minres
-from repro.vmc.ansatz.trial import TrialState
-from repro.vmc.derivatives import derivatives, partition_of
-from repro.vmc.eigenbasis import turned
-from repro.vmc.energy_change import End, PairedChange, paired_change
-from repro.vmc.metrics import decision_metric, fisher
-from repro.vmc.physics.local_energy import clip_local_energies
 
 MOMENTUM = 0.99
 """zeta: x0 = zeta delta_prev."""
@@ -72,10 +65,12 @@ class ProximalState(NamedTuple):
     Attributes:
         previous: the previous update, by layer blocks.
         report: scalars of the last update.
+        damping: lambda of the next first attempt where the problem does not tell it; () where it does.
     """
 
     previous: Blocks
     report: dict[str, Array]
+    damping: Any = ()
 
 
 class Attempt(NamedTuple):
@@ -92,63 +87,58 @@ class Attempt(NamedTuple):
 
     update: Array
     predicted: Array
-    measured: PairedChange
+    measured: MeasuredChange
     accepted: Array
     residual: Array
     iterations: Array
 
 
+MODEL, HELD_BY = WANTED = ("decision", "fisher")
+"""Curvatures: of the quadratic model, and what the damping weighs a step by."""
+INITIAL_DAMPING = 1.0
+"""Lambda of the first attempt where the problem does not tell it, in units of its curvature."""
+LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e12
 FURTHER = ("attempts", "overlap")
 """Columns of the curve that other optimisers do not have."""
 REPORTED = ("lambda", "rho", "minres_residual", "minres_iterations", *FURTHER)
 
 
-def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None = None) -> Optimizer:
-    """The optimiser for a state.
+def proximal(problem: Problem, config: ProximalConfig) -> Optimizer:
+    """The optimiser for a problem.
 
     Args:
-        psi: the state.
+        problem: what is optimised; its curvature "decision" is the model, its "fisher" holds the step.
         config: which of its parts are left out.
-        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+
+    Raises:
+        InputError: if the problem does not have these curvatures.
     """
     without = config.left_out
+    require_curvatures(problem, WANTED, config.name)
 
     def init(params: Any) -> ProximalState:
-        blocks = partition_of(psi, params).split(params)
-        zero = jnp.zeros((), blocks[0].dtype)
-        return ProximalState(jax.tree.map(jnp.zeros_like, blocks), dict.fromkeys(REPORTED, zero))
+        blocks = problem.partition(checked_params(params, config.name)).split(params)
+        dtype = blocks[0].dtype
+        damping = () if problem.tells_damping else jnp.asarray(INITIAL_DAMPING, dtype)
+        return ProximalState(jax.tree.map(jnp.zeros_like, blocks), distinct_zeros(REPORTED, dtype), damping)
 
-    def update(
-        grads: Any, state: ProximalState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
-    ) -> tuple[Any, ProximalState]:
-        if params is None:
-            raise ValueError("update(grads, state, params, ...): the parameters are needed")
-        chunk = walker_chunk or walkers.shape[0]
-        found = derivatives(psi, params, walkers, chunk, mixed=True)
-        g, restore = ravel_pytree(found.parts.split(grads))
-        model = _Quadratic(decision_metric(found), restore, "coupling" not in without)
-        information = _Quadratic(fisher(found), restore, "coupling" not in without)
-        bases = () if found.layers is None or "basis" in without else eigenbases(found.layers)
-        seen = turned(found, bases) if bases else found
-        stiffness, held = _diagonal(decision_metric(seen)), jnp.full_like(g, FLOOR)
+    def update(grads: Any, state: ProximalState, params: Any = None, **batch: Any) -> tuple[Any, ProximalState]:
+        geometry = problem.geometry(checked_params(params, config.name), WANTED, batch)
+        parts = geometry.partition
+        blocks = parts.split(grads)
+        g, restore = ravel_pytree(blocks)
+        model = _Quadratic(geometry.curvature(MODEL), restore, "coupling" not in without)
+        information = _Quadratic(geometry.curvature(HELD_BY), restore, "coupling" not in without)
+        layers = geometry.layers
+        bases = () if layers is None or "basis" in without else eigenbases(layers)
+        seen = geometry.turned(bases) if bases else geometry
+        stiffness, held = _diagonal(seen.curvature(MODEL), len(blocks)), jnp.full_like(g, FLOOR)
         if "information" not in without:
-            held += _diagonal(fisher(seen))
-        kinetic = _kinetic(psi, params, walkers, chunk)
-        before = clip_local_energies(local_energies)
+            held += _diagonal(seen.curvature(HELD_BY), len(blocks))
+        trial = geometry.trial()
 
         def distance(v: Array) -> Array:
             return FLOOR * v if "information" in without else information(v) + FLOOR * v
-
-        def measure(step: Array) -> PairedChange:
-            by = found.parts.join(restore(step))
-            moved = jax.tree.map(jnp.add, params, by)
-            # The potential is the same: the walkers do not move.
-            after = clip_local_energies(local_energies - kinetic + _kinetic(psi, moved, walkers, chunk))
-            ends = []
-            for at, energies in ((params, before), (moved, after)):
-                log_psi, slopes = jax.jvp(lambda theta: psi.log_psi(theta, walkers), (at,), (by,))
-                ends.append(End(log_psi, slopes, energies))
-            return paired_change(*ends)
 
         def attempt(damping: Array, start: Array) -> Attempt:
             scale = stiffness + damping * held
@@ -170,13 +160,12 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
                 length = step @ information(step)
                 step = jnp.where(length > REACH, jnp.sqrt(REACH / length), 1.0) * step
             predicted = g @ step + 0.5 * (step @ model(step))
-            measured = measure(step)
+            measured = trial.change(parts.join(restore(step)))
             accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured, predicted)
             return Attempt(step, predicted, measured, accepted, solved.residual, solved.iterations.astype(g.dtype))
 
         start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * ravel_pytree(state.previous)[0]
-        particles = walkers.shape[1]
-        first = energy_scale(before, jnp.zeros_like(kinetic) if "kinetic" in without else kinetic / particles)
+        first = trial.damping(without) if problem.tells_damping else state.damping
         damping, made, tried = first_accepted(attempt, first, start)
         step = restore(jnp.where(tried.accepted, tried.update, 0.0))
         report = {
@@ -187,25 +176,13 @@ def proximal(psi: TrialState, config: ProximalConfig, walker_chunk: int | None =
             "attempts": made.astype(g.dtype),
             "overlap": jnp.where(tried.accepted, tried.measured.overlap, 0.0),
         }
-        return found.parts.join(step), ProximalState(step, report)
+        following = () if problem.tells_damping else followed_damping(damping, report["rho"], tried.accepted)
+        return parts.join(step), ProximalState(step, report, following)
 
     return Optimizer(init, update, lambda state: state.report, further=FURTHER)
 
 
-def energy_scale(energies: Array, kinetic: Array) -> Array:
-    """Lambda of a first attempt: the spread of the local energies, and the mean kinetic energy per particle.
-
-    Args:
-        energies: local energies, clipped, shape ``(W,)``.
-        kinetic: their kinetic part per particle, shape ``(W,)``.
-    """
-    # Not less than rounding, or nothing would hold an exact eigenstate without kinetic energy.
-    least = jnp.finfo(energies.dtype).eps * jnp.maximum(1.0, jnp.abs(pmean(energies)))
-    spread = jnp.maximum(jnp.sqrt(pmean((energies - pmean(energies)) ** 2)), least)
-    return spread + jnp.maximum(pmean(clip_local_energies(kinetic)), 0.0)
-
-
-def acceptable(measured: PairedChange, predicted: Array) -> Array:
+def acceptable(measured: MeasuredChange, predicted: Array) -> Array:
     """Whether a step may be made: close enough to be judged, not uphill beyond its error, no better than explained."""
     usable = jnp.isfinite(measured.change) & (measured.overlap > LEAST_OVERLAP)
     explained = measured.change >= jnp.minimum(MOST * predicted, 0.0) - measured.rounding
@@ -237,22 +214,32 @@ def first_accepted(
     return jax.lax.while_loop(lambda carry: ~carry[2].accepted & (carry[1] < ATTEMPTS), another, begin)
 
 
-def _diagonal(metric: Pullback) -> Array:
+def followed_damping(damping: Array, ratio: Array, accepted: Array) -> Array:
+    """Levenberg and Marquardt's rule where the problem does not tell the damping.
+
+    Lambda / 2 where the model was right (ratio above 3/4), 2 lambda where it was not (below 1/4), clamped; after
+    rejected steps alone, what the last of them had.
+
+    Args:
+        damping: lambda of the step that was made.
+        ratio: actual over predicted change.
+        accepted: whether a step was made.
+    """
+    factor = jnp.where(ratio > 0.75, 0.5, jnp.where(ratio < 0.25, 2.0, 1.0))
+    return jnp.clip(jnp.where(accepted, factor, 1.0) * damping, LEAST_DAMPING, MOST_DAMPING)
+
+
+def _diagonal(metric: Curvature, blocks: int) -> Array:
     """Of a metric, on flat vectors."""
-    return ravel_pytree(tuple(metric.diagonal(index) for index in range(metric.jacobian.blocks)))[0]
+    return ravel_pytree(tuple(metric.diagonal(index) for index in range(blocks)))[0]
 
 
 class _Quadratic:
     """A metric on flat vectors, with or without what couples different layers."""
 
-    def __init__(self, metric: Pullback, restore: Any, coupled: bool) -> None:
+    def __init__(self, metric: Curvature, restore: Any, coupled: bool) -> None:
         self._product = metric.matvec if coupled else metric.block_diagonal
         self._restore = restore
 
     def __call__(self, v: Array) -> Array:
         return ravel_pytree(self._product(self._restore(v)))[0]
-
-
-def _kinetic(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
-    """Kinetic part of the local energies."""
-    return map_in_batches(lambda x: -0.5 * psi.laplacian_ratio(params, x), walkers, chunk)

@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from repro.config import SpringConfig
-from repro.curvature.jacobian import centred
-from repro.numerics.batching import map_in_batches
 from repro.numerics.sharding import all_gather
-from repro.optimizers.base import Optimizer
-from repro.vmc.ansatz.trial import TrialState
-from repro.vmc.physics.local_energy import clip_local_energies
+from repro.optimizers.base import Optimizer, checked_params
+from repro.problems.base import Problem
+from repro.solvers.sample_space import damped_solve
 
 
 class SpringState(NamedTuple):
@@ -38,68 +35,27 @@ class SpringState(NamedTuple):
     previous: Array
 
 
-def stochastic_reconfiguration(psi: TrialState, config: SpringConfig, walker_chunk: int | None = None) -> Optimizer:
-    """The optimiser for a state.
+def stochastic_reconfiguration(problem: Problem, config: SpringConfig) -> Optimizer:
+    """The optimiser for a problem.
 
     Args:
-        psi: the state.
+        problem: what is optimised.
         config: learning rate, damping, momentum and the longest step.
-        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
     """
 
     def init(params: Any) -> SpringState:
-        return SpringState(jnp.zeros_like(ravel_pytree(params)[0]))
+        return SpringState(jnp.zeros_like(ravel_pytree(checked_params(params, config.name))[0]))
 
-    def update(
-        grads: Any, state: SpringState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
-    ) -> tuple[Any, SpringState]:
-        if params is None:
-            raise ValueError("update(grads, state, params, ...): the parameters are needed")
-        del grads  # E_L and D say more
-        restore = ravel_pytree(params)[1]
-        scale = all_gather(local_energies).shape[0] ** -0.5
-        scores = scale * centred(_scores(psi, params, walkers, walker_chunk or walkers.shape[0]), axis=0)
-        energies = scale * centred(clip_local_energies(local_energies))
-
+    def update(grads: Any, state: SpringState, params: Any = None, **batch: Any) -> tuple[Any, SpringState]:
+        del grads  # the samples' residuals say more
+        restore = ravel_pytree(checked_params(params, config.name))[1]
+        rows, residuals = problem.geometry(params, (), batch).sample_space()
         start = config.momentum * state.previous
-        everyone = all_gather(scores)
-        right = all_gather(energies - scores @ start)
-        phi = _damped_solve(everyone, config.damping, right) @ everyone + start
+        everyone = all_gather(rows)
+        right = all_gather(residuals - rows @ start)
+        phi = damped_solve(everyone, config.damping, right) @ everyone + start
         step = config.learning_rate * phi
         step *= jnp.minimum(1.0, jnp.sqrt(config.step_limit / (step @ step)))
         return restore(-step), SpringState(phi)
 
     return Optimizer(init, update, lambda state: {"lambda": jnp.asarray(config.damping, state.previous.dtype)})
-
-
-def _damped_solve(scores: Array, damping: float, right: Array) -> Array:
-    """(O O^T + lambda)^-1 r, by Cholesky where rounding allows it.
-
-    Near nodes scores are so large that in single precision the matrix need not come out positive. Then its factor is
-    taken from a QR decomposition of the scores themselves, which costs several times as much.
-
-    Args:
-        scores: O, shape ``(W, P)``.
-        damping: lambda > 0.
-        right: r, shape ``(W,)``.
-    """
-    shift = damping * jnp.eye(len(right), dtype=scores.dtype)
-    found = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(scores @ scores.T + shift), right)
-
-    def by_qr() -> Array:
-        factor = jnp.linalg.qr(jnp.concatenate([scores.T, jnp.sqrt(shift)]), mode="r")
-        return jax.scipy.linalg.cho_solve((factor, False), right)
-
-    return jax.lax.cond(jnp.all(jnp.isfinite(found)), lambda: found, by_qr)
-
-
-def _scores(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
-    """D of every walker, shape ``(W, P)``.
-
-    On one thread of a processor XLA multiplies that by its transpose twice as fast as it does the transpose by that.
-    """
-
-    def of_walker(x: Array) -> Array:
-        return ravel_pytree(jax.grad(lambda theta: psi.log_psi(theta, x[None])[0])(params))[0]
-
-    return map_in_batches(jax.vmap(of_walker), walkers, chunk, axis=-2)

@@ -13,13 +13,13 @@ M. Drissi et al., arXiv:2401.17550.)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.config import MEDIAN, SecondOrderConfig, deck_points
+from repro.config import MinresConfig, SecondOrderConfig
 from repro.curvature.kronecker import (
     KroneckerFactors,
     Spectrum,
@@ -32,21 +32,17 @@ from repro.curvature.pullback import Curvature, Pullback
 from repro.errors import InputError
 from repro.numerics.loops import traced_once
 from repro.numerics.sharding import pmean
-from repro.optimizers.base import Optimizer, Trial
+from repro.optimizers.base import Optimizer, StepJudge, checked_params, distinct_zeros
 from repro.optimizers.levenberg_marquardt import (
     adapted_damping,
     adapted_damping_released,
-    energy_ratio,
     gamma_candidates,
+    reduction_ratio,
 )
 from repro.optimizers.scaling import plane_minimum
 from repro.parameters.partition import Blocks, combine, inner
+from repro.problems.base import Geometry, Problem, require_curvatures
 from repro.solvers.minres import minres
-from repro.vmc.ansatz.trial import TrialState
-from repro.vmc.derivatives import Derivatives, derivatives, partition_of
-from repro.vmc.metrics import decision_metric, fisher
-from repro.vmc.physics.local_energy import clip_local_energies
-from repro.vmc.quasi_hessian import quasi_hessian
 
 ASSEMBLED_WEIGHTS = 512
 """The most weights of a layer whose block is assembled for MINRES. Its matrix is then smaller than the derivatives that
@@ -54,20 +50,31 @@ fifty products would read from memory fifty times; the hidden layers' blocks nev
 
 
 class Composition(NamedTuple):
-    """One row of the study's table; what else it has follows from its configuration.
+    """What distinguishes one second-order optimiser from another, besides its regulators.
 
     Attributes:
-        metric: whose layer blocks MINRES inverts: "fisher", "decision", or None for Kronecker factors alone.
-        model: the quadratic model that scales the step.
+        metric: the curvature whose layer blocks MINRES inverts; None for Kronecker factors alone.
+        model: the curvature of the quadratic model that scales the step.
+        centred_factors: whether the Kronecker factors are those of centred inputs and sensitivities.
+        factor_scale: factor of the metric that the Kronecker factors stand for.
+        shifted_start: whether MINRES' first residual contains the damping, see :func:`repro.solvers.minres.minres`.
+        signed_ratio: True compares actual and predicted change with their signs; False as the released implementation
+            does, which compares logarithms of their absolute values.
+        robust_reference: whether the objective before the step is the mean of values without their outliers.
     """
 
-    metric: Literal["fisher", "decision"] | None
-    model: Literal["fisher", "quasi-hessian", "decision"]
+    metric: str | None
+    model: str
+    centred_factors: bool = False
+    factor_scale: float = 1.0
+    shifted_start: bool = True
+    signed_ratio: bool = True
+    robust_reference: bool = False
 
     @property
-    def mixed(self) -> bool:
-        """Whether mixed derivatives are needed."""
-        return "decision" in (self.metric, self.model)
+    def curvatures(self) -> tuple[str, ...]:
+        """All that are needed."""
+        return (self.model,) if self.metric is None else (self.metric, self.model)
 
 
 class SecondOrderState(NamedTuple):
@@ -111,162 +118,65 @@ class _Step(NamedTuple):
     iterations: Array
 
 
-def second_order(
-    psi: TrialState, composition: Composition, config: SecondOrderConfig, walker_chunk: int | None = None
-) -> Optimizer:
-    """A second-order optimiser for a state.
+def second_order(problem: Problem, composition: Composition, config: SecondOrderConfig) -> Optimizer:
+    """A second-order optimiser for a problem.
 
     Args:
-        psi: the state.
-        composition: the row of the table.
-        config: its protocol and regulators.
-        walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
+        problem: what is optimised.
+        composition: its curvatures and variants.
+        config: its regulators.
 
     Raises:
-        InputError: if the row needs Kronecker factors and the state's linear maps are not known.
+        InputError: if the problem does not have the curvatures, or if Kronecker factors are needed and the linear maps
+            of the problem are not known.
     """
-    deck = deck_points(config.protocol)
-    if config.factors is not None and psi.structure is None:
+    name = config.name
+    if config.factors is not None and not problem.layered:
         raise InputError(
-            f"optimizer = {config.name!r}: needs the linear maps of the state for its Kronecker factors, and those of "
-            "this state are not known; use ngd or dgd, which need ln|psi| only"
+            f"optimizer = {name!r}: needs the linear maps of the state for its Kronecker factors, and those of "
+            "this state are not known; use ngd or dgd, which do without"
         )
+    require_curvatures(problem, composition.curvatures, name)
 
     def init(params: Any) -> SecondOrderState:
-        blocks = partition_of(psi, params).split(params)
-        dtype = blocks[0].dtype
-        zero = jnp.zeros((), dtype)
-        damping = jnp.asarray(config.damping.initial, dtype)
-        names = ["lambda", "alpha", "mu"]
-        gamma: Any = ()
-        factors: tuple[KroneckerFactors, ...] = ()
-        if config.factors is not None:
-            initial = config.factors.initial
-            gamma = jnp.sqrt(damping) if initial is None else jnp.asarray(initial, dtype)
-            gamma = jnp.clip(gamma, config.factors.least, config.factors.most)
-            factors = tuple(
-                KroneckerFactors(*(jnp.zeros((size, size), dtype) for size in block.shape)) for block in blocks
-            )
-            names.append("gamma")
-        if config.minres is not None:
-            names += ["minres_residual", "minres_iterations"]
-        report = dict.fromkeys(names, zero)
-        previous = jax.tree.map(jnp.zeros_like, blocks)
-        return SecondOrderState(jnp.zeros((), jnp.int32), damping, gamma, previous, factors, zero, report)
+        return _initial_state(problem.partition(checked_params(params, name)).split(params), config)
 
-    def averaged(state: SecondOrderState, found: Derivatives) -> tuple[KroneckerFactors, ...]:
-        if config.factors is None or found.layers is None:
-            return ()
-        # The released factors leave out the 4 of F = 4 Cov(D, D) and centre a and e instead of D.
-        printed = "factors" in deck
-        now = kronecker_factors(found.layers, centred=not printed, scale=4.0 if printed else 1.0)
-        return moving_average(state.factors, now, state.epoch, config.factors.memory)
-
-    def solve_minres(systems: tuple[_LayerSystem, ...], grads: Blocks, start: Blocks, damping: Array) -> _Direction:
-        settings = config.minres
-        assert settings is not None
-        kappa, xi = settings.preconditioner_shift, settings.preconditioner_power
-        results = []
-        for system, block, x0 in zip(systems, grads, start, strict=True):
-            scale = (system.diagonal + kappa) ** xi
-            found = minres(
-                system.matvec,
-                block,
-                x0=x0,
-                shift=damping,
-                preconditioner=lambda v, scale=scale: v / scale,  # type: ignore[misc]
-                iterations=settings.iterations,
-                tolerance=settings.tolerance,
-                # The released residual leaves the shift out and solves (C + lambda)(x - x0) = g - C x0.
-                shifted_start="residual" in deck,
-            )
-            results.append(found)
-        residual = jnp.max(jnp.stack([result.residual for result in results]))
-        iterations = jnp.max(jnp.stack([result.iterations for result in results]))
-        return _Direction(tuple(result.x for result in results), residual, iterations.astype(residual.dtype))
-
-    def update(
-        grads: Any, state: SecondOrderState, params: Any = None, *, walkers: Array, local_energies: Array, **_: Any
-    ) -> tuple[Any, SecondOrderState]:
-        if params is None:
-            raise ValueError("update(grads, state, params, ...): the parameters are needed")
-        chunk = walker_chunk or walkers.shape[0]
-        found = derivatives(psi, params, walkers, chunk, composition.mixed)
-        g = found.parts.split(grads)
+    def update(grads: Any, state: SecondOrderState, params: Any = None, **batch: Any) -> tuple[Any, SecondOrderState]:
+        geometry = problem.geometry(checked_params(params, name), composition.curvatures, batch)
+        parts = geometry.partition
+        g = parts.split(grads)
         damping, previous, zero = state.damping, state.previous, jnp.zeros((), g[0].dtype)
-        factors = averaged(state, found)
+        factors = _averaged_factors(state, geometry, composition, config)
         spectra = tuple((spectrum(a), spectrum(s)) for a, s in factors)
-        model = quadratic_model(composition, config, found, local_energies)
+        model = geometry.curvature(composition.model)
         systems: tuple[_LayerSystem, ...] = ()
         if composition.metric is not None:
-            metric = decision_metric(found) if composition.metric == "decision" else fisher(found)
+            metric = geometry.curvature(composition.metric)
             systems = tuple(_layer_system(metric, index, block) for index, block in enumerate(g))
 
         def direction(gamma: Array) -> _Direction:
-            start: Blocks
-            if spectra:
-                start = _kronecker_direction(spectra, g, gamma)
-            else:
-                assert config.start is not None
-                factor = config.start.decay if config.start.sign == "anti-aligned" else -config.start.decay
-                start = jax.tree.map(lambda part: factor * part, previous)
-            return solve_minres(systems, g, start, damping) if systems else _Direction(start, zero, zero)
+            start = _kronecker_direction(spectra, g, gamma) if spectra else _momentum(previous, config)
+            if not systems:
+                return _Direction(start, zero, zero)
+            assert config.minres is not None
+            return _minres_direction(systems, g, start, damping, config.minres, composition.shifted_start)
 
         def step_of(gamma: Array) -> _Step:
-            found = direction(gamma)
-            vectors = (found.delta, previous)
-            curvature = model.gram(vectors)
-            square = jnp.stack([jnp.stack([inner(v, w) for w in vectors]) for v in vectors])
-            slope = jnp.stack([inner(g, v) for v in vectors])
-            damped = curvature + damping * square
-            weights = plane_minimum(damped, slope)
-            return _Step(
-                combine(weights, vectors),
-                weights,
-                0.5 * weights @ damped @ weights + slope @ weights,
-                weights @ curvature @ weights,
-                weights @ square @ weights,
-                gamma,
-                found.residual,
-                found.iterations,
-            )
+            return _scaled_step(direction(gamma), g, previous, model, damping, gamma)
 
-        def best_of(candidates: Array, count: Array) -> _Step:
-            """The step of least predicted energy among the first candidates for gamma; NaN counts as infinite."""
-            candidate, shapes = traced_once(step_of, candidates[0])
-
-            def better(n: Array, best: _Step) -> _Step:
-                step = candidate(candidates[n])
-                least, value = (jnp.where(jnp.isnan(one.value), jnp.inf, one.value) for one in (best, step))
-                chosen = (n == 0) | (value < least)
-                return jax.tree.map(lambda old, new: jnp.where(chosen, new, old), best, step)
-
-            return jax.lax.fori_loop(0, count, better, jax.tree.map(jnp.zeros_like, shapes))
-
-        if config.factors is None:
-            step = step_of(zero)
-        else:
-            # One loop over three candidates or one, not two branches: what is in it is compiled once.
-            compare = state.epoch % config.factors.interval == 0
-            candidates = jnp.where(compare, gamma_candidates(state.gamma, config.factors), state.gamma)
-            step = best_of(candidates, jnp.where(compare, len(candidates), 1))
+        step = _chosen_step(step_of, state, config, zero)
         # The released prediction is |1/2 delta^T M delta + lambda |delta|^2|, of a decrease.
         released = -jnp.abs(0.5 * step.curvature + damping * step.square)
-        predicted = step.value if "ratio" in deck else released
-        report = {"lambda": damping, "alpha": step.weights[0], "mu": step.weights[1]}
-        if config.factors is not None:
-            report["gamma"] = step.gamma
-        if config.minres is not None:
-            report |= {"minres_residual": step.residual, "minres_iterations": step.iterations}
+        report = _report(step, damping, config)
         following = state._replace(
             epoch=state.epoch + 1,
             gamma=() if config.factors is None else step.gamma,
             previous=step.update,
             factors=factors,
-            predicted=predicted,
+            predicted=step.value if composition.signed_ratio else released,
             report=report,
         )
-        return found.parts.join(step.update), following
+        return parts.join(step.update), following
 
     def due(state: SecondOrderState) -> Array:
         return (state.epoch - 1) % config.damping.interval == 0
@@ -274,39 +184,145 @@ def second_order(
     def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
         new = pmean(after)
         # The released difference mixes clipped local energies before with unclipped ones after.
-        old = pmean(before if "energies" in deck else clip_local_energies(before, MEDIAN in deck))
-        ratio = energy_ratio(old, new, state.predicted)
-        if "ratio" in deck:
+        old = pmean(problem.robust(before) if composition.robust_reference else before)
+        ratio = reduction_ratio(old, new, state.predicted)
+        if composition.signed_ratio:
             damping = adapted_damping(state.damping, ratio, config.damping)
         else:
             damping = adapted_damping_released(state.damping, old, new, ratio, config.damping)
         return state._replace(damping=damping), ratio
 
-    return Optimizer(init, update, lambda state: state.report, Trial(due, judge))
+    return Optimizer(init, update, lambda state: state.report, StepJudge(due, judge))
 
 
-def quadratic_model(
-    composition: Composition, config: SecondOrderConfig, found: Derivatives, local_energies: Array
-) -> Curvature:
-    """M of the quadratic model that scales the step, in the protocol of the configuration.
+def _initial_state(blocks: Blocks, config: SecondOrderConfig) -> SecondOrderState:
+    dtype = blocks[0].dtype
+    damping = jnp.asarray(config.damping.initial, dtype)
+    gamma: Any = ()
+    factors: tuple[KroneckerFactors, ...] = ()
+    if config.factors is not None:
+        initial = config.factors.initial
+        gamma = jnp.sqrt(damping) if initial is None else jnp.asarray(initial, dtype)
+        gamma = jnp.clip(gamma, config.factors.least, config.factors.most)
+        factors = tuple(KroneckerFactors(*(jnp.zeros((size, size), dtype) for size in block.shape)) for block in blocks)
+    report = distinct_zeros(_reported(config), dtype)
+    previous = jax.tree.map(jnp.zeros_like, blocks)
+    return SecondOrderState(jnp.zeros((), jnp.int32), damping, gamma, previous, factors, jnp.zeros((), dtype), report)
 
-    Args:
-        composition: the row of the table.
-        config: its protocol.
-        found: derivatives at the walkers.
-        local_energies: unclipped, shape ``(W,)``.
-    """
-    deck = deck_points(config.protocol)
-    if composition.model == "quasi-hessian":
-        # The released E is the mean of clipped local energies; with it E_L - E is taken of the clipped ones.
-        # Unclipped, single walkers can make the model so indefinite that runs diverge.
-        clipped = "clipping" not in deck
-        return quasi_hessian(found, clip_local_energies(local_energies, MEDIAN in deck) if clipped else local_energies)
-    if composition.model == "decision":
-        return decision_metric(found)
-    # The released quadratic model has E[D D^T] for the Fisher metric.
-    printed = "fisher" in deck
-    return fisher(found, centred=printed, scale=4.0 if printed else 1.0)
+
+def _reported(config: SecondOrderConfig) -> tuple[str, ...]:
+    """Names of the scalars of an update."""
+    return (
+        *("lambda", "alpha", "mu"),
+        *(("gamma",) if config.factors is not None else ()),
+        *(("minres_residual", "minres_iterations") if config.minres is not None else ()),
+    )
+
+
+def _report(step: _Step, damping: Array, config: SecondOrderConfig) -> dict[str, Array]:
+    known = {
+        "lambda": damping,
+        "alpha": step.weights[0],
+        "mu": step.weights[1],
+        "gamma": step.gamma,
+        "minres_residual": step.residual,
+        "minres_iterations": step.iterations,
+    }
+    return {name: known[name] for name in _reported(config)}
+
+
+def _averaged_factors(
+    state: SecondOrderState, geometry: Geometry, composition: Composition, config: SecondOrderConfig
+) -> tuple[KroneckerFactors, ...]:
+    layers = geometry.layers
+    if config.factors is None or layers is None:
+        return ()
+    now = kronecker_factors(layers, centred=composition.centred_factors, scale=composition.factor_scale)
+    return moving_average(state.factors, now, state.epoch, config.factors.memory)
+
+
+def _momentum(previous: Blocks, config: SecondOrderConfig) -> Blocks:
+    """Where MINRES starts from without Kronecker factors: a multiple of the previous update."""
+    assert config.start is not None
+    factor = config.start.decay if config.start.sign == "anti-aligned" else -config.start.decay
+    return jax.tree.map(lambda part: factor * part, previous)
+
+
+def _minres_direction(
+    systems: tuple[_LayerSystem, ...],
+    grads: Blocks,
+    start: Blocks,
+    damping: Array,
+    settings: MinresConfig,
+    shifted_start: bool,
+) -> _Direction:
+    """(C + damping)^-1 g, layer by layer."""
+    kappa, xi = settings.preconditioner_shift, settings.preconditioner_power
+    results = []
+    for system, block, x0 in zip(systems, grads, start, strict=True):
+        scale = (system.diagonal + kappa) ** xi
+        found = minres(
+            system.matvec,
+            block,
+            x0=x0,
+            shift=damping,
+            preconditioner=lambda v, scale=scale: v / scale,  # type: ignore[misc]
+            iterations=settings.iterations,
+            tolerance=settings.tolerance,
+            # The released residual leaves the shift out and solves (C + lambda)(x - x0) = g - C x0.
+            shifted_start=shifted_start,
+        )
+        results.append(found)
+    residual = jnp.max(jnp.stack([result.residual for result in results]))
+    iterations = jnp.max(jnp.stack([result.iterations for result in results]))
+    return _Direction(tuple(result.x for result in results), residual, iterations.astype(residual.dtype))
+
+
+def _scaled_step(
+    found: _Direction, grads: Blocks, previous: Blocks, model: Curvature, damping: Array, gamma: Array
+) -> _Step:
+    """Alpha Delta + mu delta_prev at the minimum of the damped model over that plane."""
+    vectors = (found.delta, previous)
+    curvature = model.gram(vectors)
+    square = jnp.stack([jnp.stack([inner(v, w) for w in vectors]) for v in vectors])
+    slope = jnp.stack([inner(grads, v) for v in vectors])
+    damped = curvature + damping * square
+    weights = plane_minimum(damped, slope)
+    return _Step(
+        combine(weights, vectors),
+        weights,
+        0.5 * weights @ damped @ weights + slope @ weights,
+        weights @ curvature @ weights,
+        weights @ square @ weights,
+        gamma,
+        found.residual,
+        found.iterations,
+    )
+
+
+def _chosen_step(
+    step_of: Callable[[Array], _Step], state: SecondOrderState, config: SecondOrderConfig, zero: Array
+) -> _Step:
+    """The step, after the greedy choice of gamma where there are factors."""
+    if config.factors is None:
+        return step_of(zero)
+    # One loop over three candidates or one, not two branches: what is in it is compiled once.
+    compare = state.epoch % config.factors.interval == 0
+    candidates = jnp.where(compare, gamma_candidates(state.gamma, config.factors), state.gamma)
+    return _best_of(step_of, candidates, jnp.where(compare, len(candidates), 1))
+
+
+def _best_of(step_of: Callable[[Array], _Step], candidates: Array, count: Array) -> _Step:
+    """The step of least predicted objective among the first candidates for gamma; NaN counts as infinite."""
+    candidate, shapes = traced_once(step_of, candidates[0])
+
+    def better(n: Array, best: _Step) -> _Step:
+        step = candidate(candidates[n])
+        least, value = (jnp.where(jnp.isnan(one.value), jnp.inf, one.value) for one in (best, step))
+        chosen = (n == 0) | (value < least)
+        return jax.tree.map(lambda old, new: jnp.where(chosen, new, old), best, step)
+
+    return jax.lax.fori_loop(0, count, better, jax.tree.map(jnp.zeros_like, shapes))
 
 
 def _kronecker_direction(spectra: tuple[tuple[Spectrum, Spectrum], ...], grads: Blocks, gamma: Array) -> Blocks:
@@ -320,8 +336,8 @@ class _LayerSystem(NamedTuple):
     diagonal: Array
 
 
-def _layer_system(metric: Pullback, index: int, block: Array) -> _LayerSystem:
-    if block.size > ASSEMBLED_WEIGHTS:
+def _layer_system(metric: Curvature, index: int, block: Array) -> _LayerSystem:
+    if block.size > ASSEMBLED_WEIGHTS or not isinstance(metric, Pullback):
         return _LayerSystem(lambda v: metric.block_matvec(index, v), metric.diagonal(index))
     matrix = metric.block_matrix(index)
     return _LayerSystem(lambda v: (matrix @ v.ravel()).reshape(v.shape), jnp.diagonal(matrix).reshape(block.shape))

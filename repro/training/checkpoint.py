@@ -18,8 +18,12 @@ from repro.training.files import write_atomic
 from repro.training.state import TrainState
 
 HEADER = "header"
-KEPT_FINITE = (".params", ".chain")
+KEPT_FINITE = (".params", ".data")
 """What is finite in every state that is saved; an optimiser may mark by infinity what it has not measured."""
+
+
+FORMERLY = ".chain"
+"""How checkpoints of earlier versions call ``.data``."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Checkpoint:
         """
         leaves = []
         for name, like in _named_leaves(template):
-            stored = self.arrays.get(name)
+            stored = self.arrays.get(name, self.arrays.get(name.replace(".data", FORMERLY, 1)))
             if stored is None or stored.shape != like.shape or stored.dtype != like.dtype:
                 found = "nothing" if stored is None else f"{stored.dtype}{list(stored.shape)}"
                 raise InputError(f"{self.path}: {name} should be {like.dtype}{list(like.shape)}, found {found}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from repro.errors import DivergedError
 from repro.training import environment
-from repro.training.epoch import Epoch, chunk_of_epochs, density, walker_energies
+from repro.training.epoch import Epoch, chunk_of_epochs
 from repro.training.executor import Executor, executor_for
 from repro.training.model import Model, numerics, wavefunction_of
 from repro.training.phase import NotFiniteError, in_chunks_of_a_second
@@ -23,6 +23,7 @@ from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION, EVALUATION_STREAM, Metrics, TrainState
 from repro.training.statistics import estimate_energy
 from repro.vmc.physics.hamiltonian import System
+from repro.vmc.problem import density, walker_energies
 from repro.vmc.sampling.metropolis import walk
 
 EVALUATION_CAPACITY = 16
@@ -33,17 +34,17 @@ def evaluation_epoch(model: Model) -> Epoch:
 
     def epoch(state: TrainState, key: jax.Array, system: System) -> tuple[TrainState, Metrics]:
         chain, acceptance = walk(
-            density(model.wavefunction, state.params), state.chain, key, model.config.sampling.sweeps, model.unroll
+            density(model.wavefunction, state.params), state.data, key, model.config.sampling.sweeps, model.unroll
         )
         energies = walker_energies(model.wavefunction, state.params, chain.walkers, system, model.walker_chunk)
-        return state._replace(chain=chain, epoch=state.epoch + 1), {"energies": energies, "acceptance": acceptance}
+        return state._replace(data=chain, epoch=state.epoch + 1), {"energies": energies, "acceptance": acceptance}
 
     return epoch
 
 
 def held(state: TrainState) -> TrainState:
     """What matters of a state whose parameters are fixed: they and the walkers; epochs are counted anew."""
-    return TrainState(state.params, (), state.chain, jnp.zeros((), jnp.int32))
+    return TrainState(state.params, (), state.data, jnp.zeros((), jnp.int32))
 
 
 class Sampled(NamedTuple):
@@ -70,7 +71,7 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
         counted = np.concatenate(parts)[burn_in:]
         reporter.advance(int(state.epoch), {"energy": float(np.mean(counted))} if len(counted) else {})
     reporter.finish()
-    return Sampled(np.concatenate(parts)[burn_in:], np.asarray(state.chain.walkers))
+    return Sampled(np.concatenate(parts)[burn_in:], np.asarray(state.data.walkers))
 
 
 def energy_of(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> dict[str, float | None]:

@@ -65,15 +65,15 @@ class Spread:
     def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
         """The chunk, compiled for all devices."""
         del phase
-        own = state.chain.walkers.shape[0] // self.devices
+        own = state.data.walkers.shape[0] // self.devices
         everywhere, each = PartitionSpec(), PartitionSpec(WALKERS)
 
         def part(state: TrainState, seed: Array, system: System, counts: Array) -> tuple[TrainState, Metrics]:
-            mine = jax.lax.dynamic_slice_in_dim(state.chain.walkers, first_local_index(own), own)
-            state = state._replace(chain=state.chain._replace(walkers=mine))
+            mine = jax.lax.dynamic_slice_in_dim(state.data.walkers, first_local_index(own), own)
+            state = state._replace(data=state.data._replace(walkers=mine))
             # Processes follow their own clocks; the least that one of them asks for is done by all.
             state, metrics = chunk(state, seed, system, jax.lax.pmin(counts[0], WALKERS))
-            state = state._replace(chain=state.chain._replace(walkers=all_gather(state.chain.walkers)))
+            state = state._replace(data=state.data._replace(walkers=all_gather(state.data.walkers)))
             # What is known of every walker has them on its last axis.
             return state, {
                 name: all_gather(rows, axis=1) if rows.shape[1:] == (own,) else rows for name, rows in metrics.items()
@@ -167,7 +167,7 @@ class _Request(NamedTuple):
     @property
     def start(self) -> tuple[int, bytes]:
         """What tells members with different pretraining apart; walkers part as soon as parameters do."""
-        return int(self.seed), np.asarray(self.state.chain.walkers).tobytes()
+        return int(self.seed), np.asarray(self.state.data.walkers).tobytes()
 
 
 def _stacked(requests: list[_Request]) -> tuple[TrainState, Array, System]:

@@ -77,13 +77,13 @@ class ImportedNetwork:
 
     def begin(self, state: TrainState) -> TrainState:
         """``state`` with these parameters and the first of these walkers, in the precision of the state."""
-        kind = state.chain.walkers.dtype
-        count = state.chain.walkers.shape[0]
+        kind = state.data.walkers.dtype
+        count = state.data.walkers.shape[0]
         params = jax.tree.map(lambda like, leaf: jax.numpy.asarray(leaf, like.dtype), state.params, self.params)
         walkers = jax.numpy.asarray(self.walkers[:count], kind)
         return state._replace(
             params=params,
-            chain=state.chain._replace(walkers=walkers, width=jax.numpy.asarray(self.width, kind)),
+            data=state.data._replace(walkers=walkers, width=jax.numpy.asarray(self.width, kind)),
         )
 
     def refuse_other(self, config: RunConfig, source: Path) -> None:

@@ -16,7 +16,8 @@ from repro.optimizers import Optimizer, build_optimizer
 from repro.optimizers.base import from_optax
 from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
 from repro.training.environment import fixed_settings
-from repro.training.epoch import Epoch, pretraining_epoch, training_epoch
+from repro.training.epoch import Epoch, training_epoch
+from repro.training.pretraining import pretraining_epoch
 from repro.training.state import (
     INIT_STREAM,
     PRETRAINING,
@@ -29,6 +30,7 @@ from repro.training.state import (
 )
 from repro.vmc.ansatz import Wavefunction, slater_wavefunction
 from repro.vmc.physics.hamiltonian import System
+from repro.vmc.problem import MonteCarlo
 from repro.vmc.sampling.metropolis import initial_chain, unrolled_sweeps
 
 
@@ -51,6 +53,7 @@ class Model:
     walker_chunk: int
     unroll: int
     wavefunction: Wavefunction
+    problem: MonteCarlo
     phases: tuple[Phase, Phase]
 
     @property
@@ -101,14 +104,16 @@ def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> 
     sweeps, wavefunction = config.sampling.sweeps, wavefunction_of(config, config.dtype)
     before, during = (with_sweeps(columns, sweeps) for columns in (PRETRAINING_COLUMNS, CURVE_COLUMNS))
     fit = from_optax(optax.adam(config.pretraining.learning_rate))
-    optimizer = build_optimizer(config.optimizer, wavefunction, walker_chunk)
+    energy = MonteCarlo(wavefunction, walker_chunk, sweeps, unroll, lower_median(config.optimizer))
+    optimizer = build_optimizer(config.optimizer, energy)
     first = pretraining_epoch(wavefunction, fit, sweeps, unroll)
-    second = training_epoch(wavefunction, optimizer, sweeps, walker_chunk, unroll, lower_median(config.optimizer))
+    second = training_epoch(energy, optimizer)
     return Model(
         config,
         walker_chunk,
         unroll,
         wavefunction,
+        energy,
         (
             Phase(PRETRAINING, config.pretraining.epochs, PRETRAINING_STREAM, first, fit, before),
             Phase(TRAINING, config.epochs, TRAINING_STREAM, second, optimizer, (*during, *optimizer.further)),

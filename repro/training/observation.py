@@ -19,7 +19,6 @@ from repro.errors import InputError, storage_error
 from repro.machine import memory_bytes
 from repro.numerics.batching import map_in_batches
 from repro.training import environment
-from repro.training.epoch import density
 from repro.training.files import write_atomic
 from repro.training.model import Model, numerics
 from repro.training.reporting import Reporter, Silent
@@ -34,6 +33,7 @@ from repro.vmc.physics.observables import (
     pair_density,
 )
 from repro.vmc.physics.oscillator import oscillator_orbitals
+from repro.vmc.problem import density
 from repro.vmc.sampling.metropolis import Chain, walk
 
 MOST_BATCHES = 10**6
@@ -198,7 +198,7 @@ def observe(
     histogram = Histogram(bins, extent_for(config.system.particles) if extent is None else extent)
     with numerics(config.dtype, chosen):
         model, _, state, _ = load_state(config, run, None, chosen.platform)
-        root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.chain
+        root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.data
         # Compiled beforehand, so that the time left is estimated from batches alone.
         batch = jax.jit(_batch(model, histogram)).lower(state.params, chain, root).compile()
         burn_in = max(1, batches // 10)

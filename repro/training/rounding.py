@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from repro.training.epoch import walker_energies
 from repro.vmc.ansatz import Wavefunction
 from repro.vmc.ansatz.trial import Params
 from repro.vmc.physics.hamiltonian import System
+from repro.vmc.problem import walker_energies
 
 
 def energy_rounding(

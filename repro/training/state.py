@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
-from repro.vmc.ansatz.trial import Params
-from repro.vmc.sampling.metropolis import Chain
-
 Metrics = dict[str, Array]
 """Scalars that an epoch reports, by the names of the curve's columns."""
 
@@ -27,15 +24,15 @@ class TrainState(NamedTuple):
     """The state between two epochs.
 
     Attributes:
-        params: parameters of the wavefunction.
+        params: of the model.
         opt_state: the optimiser's own state.
-        chain: the walkers.
+        data: samples that persist from epoch to epoch, such as the chains of a walk.
         epoch: number of epochs done, int32 scalar.
     """
 
-    params: Params
+    params: Any
     opt_state: Any
-    chain: Chain
+    data: Any
     epoch: Array
 
 

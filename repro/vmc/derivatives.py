@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.curvature.jacobian import Jacobian
-from repro.curvature.linearized import GenericJacobian, PerWalker
+from repro.curvature.linearized import LinearizedJacobian, PerSample
 from repro.numerics.batching import map_in_batches
 from repro.parameters.linear_layers import LinearLayer
 from repro.parameters.partition import Partition, partition
@@ -66,9 +66,9 @@ def derivatives(psi: TrialState, params: Any, x: Array, chunk: int, mixed: bool)
     slopes: Jacobian | None = None
     layers = None
     if (structure := psi.structure) is None:
-        scores = GenericJacobian(score_function(psi.log_psi), params, x, parts, chunk)
+        scores = LinearizedJacobian(score_function(psi.log_psi), params, x, parts, chunk)
         if mixed:
-            slopes = GenericJacobian(slope_function(psi.log_psi), params, x, parts, chunk)
+            slopes = LinearizedJacobian(slope_function(psi.log_psi), params, x, parts, chunk)
     elif mixed:
         layers, tangents = map_in_batches(lambda y: structure.tangents(params, y), x, chunk, axis=-2)
         scores, slopes = Scores(layers), MixedDerivatives(layers, tangents)
@@ -78,11 +78,11 @@ def derivatives(psi: TrialState, params: Any, x: Array, chunk: int, mixed: bool)
     return Derivatives(psi, params, x, chunk, parts, scores, slopes, layers)
 
 
-def score_function(log_psi: Callable[[Any, Array], Array]) -> PerWalker:
+def score_function(log_psi: Callable[[Any, Array], Array]) -> PerSample:
     """ln|psi| as one number a walker."""
     return lambda params, x: log_psi(params, x)[None]
 
 
-def slope_function(log_psi: Callable[[Any, Array], Array]) -> PerWalker:
+def slope_function(log_psi: Callable[[Any, Array], Array]) -> PerSample:
     """D ln|psi| / d x_k as K numbers a walker."""
     return lambda params, x: jax.grad(lambda y: jnp.sum(log_psi(params, y)))(x).T

@@ -18,26 +18,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.numerics.sharding import all_gather, global_count, pmean
+from repro.problems.base import MeasuredChange
 
 ROUNDING = 4.0
 """Units of the last place of the energy that its rounding may be off by."""
-
-
-class PairedChange(NamedTuple):
-    """A change of the energy.
-
-    Attributes:
-        change: E' - E.
-        error: its standard error, with the rounding.
-        rounding: of the change, from that of E.
-        overlap: effective number of walkers, as a fraction of all: 1 / E[w^2] with weights of mean one. The variance of
-            the weights, 1 / overlap - 1, is to leading order the Fisher distance d^T F d between the two states.
-    """
-
-    change: Array
-    error: Array
-    rounding: Array
-    overlap: Array
 
 
 class End(NamedTuple):
@@ -54,7 +38,7 @@ class End(NamedTuple):
     energies: Array
 
 
-def paired_change(before: End, after: End) -> PairedChange:
+def paired_change(before: End, after: End) -> MeasuredChange:
     """E' - E with w = |psi'/psi|^2 / E[|psi'/psi|^2] by the trapezoidal rule.
 
     The error is that of the means of (E_L - E) (D - E[D]) . d at both ends, with the influence of a walker on both.
@@ -72,7 +56,7 @@ def paired_change(before: End, after: End) -> PairedChange:
     unit = jnp.finfo(here.dtype).eps * jnp.abs(pmean(before.energies))
     rounding = ROUNDING * unit * jnp.sqrt(pmean(before.slopes**2))
     error = jnp.sqrt(pmean(influence**2) / global_count(here.shape[0]) + rounding**2)
-    return PairedChange(first + second, error, rounding, 1.0 / pmean(weights**2))
+    return MeasuredChange(first + second, error, rounding, 1.0 / pmean(weights**2))
 
 
 def _products(end: End, weights: Array) -> Array:

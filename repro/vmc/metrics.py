@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repro.curvature.jacobian import CentredScores
+from repro.curvature.output_metrics import Euclidean
 from repro.curvature.pullback import Pullback
 from repro.vmc.derivatives import Derivatives
 
@@ -15,7 +16,7 @@ def fisher(derivatives: Derivatives, centred: bool = True, scale: float = 4.0) -
         centred: False gives scale E[D D^T] instead.
         scale: the factor.
     """
-    return Pullback(CentredScores(derivatives.scores) if centred else derivatives.scores, scale)
+    return Pullback(CentredScores(derivatives.scores) if centred else derivatives.scores, Euclidean(scale))
 
 
 def decision_metric(derivatives: Derivatives) -> Pullback:
@@ -28,4 +29,4 @@ def decision_metric(derivatives: Derivatives) -> Pullback:
     """
     if derivatives.mixed is None:
         raise ValueError("the decision metric needs derivatives(..., mixed=True)")
-    return Pullback(derivatives.mixed, 1.0)
+    return Pullback(derivatives.mixed, Euclidean())

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.curvature.jacobian import CentredScores, centred
-from repro.curvature.linearized import in_chunks, sum_over_walkers
+from repro.curvature.linearized import in_chunks, sum_over_samples
 from repro.numerics.batching import largest_divisor
 from repro.numerics.sharding import global_count, mean_from_sums, psum
 from repro.parameters.partition import Blocks, replaced
@@ -108,23 +108,19 @@ class QuasiHessian:
             energy = jax.grad(lambda value: self._kinetic(replaced(here, index, value), walker[None])[0, 0])
             return jax.grad(log_psi)(here[index]), energy(here[index])
 
-        score, energy = mean_from_sums(sum_over_walkers(rows, x), walkers)
+        score, energy = mean_from_sums(sum_over_samples(rows, x), walkers)
 
         def entry(walker: Array, fluctuation: Array) -> Array:
             d, e = rows(walker)
             return 4.0 * fluctuation * (d - score) ** 2 + 2.0 * (e - energy) * (d - score)
 
-        return mean_from_sums(sum_over_walkers(entry, x, self.fluctuation), walkers)
+        return mean_from_sums(sum_over_samples(entry, x, self.fluctuation), walkers)
 
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T H_Q v_j, shape ``(n, n)``."""
         scores = jnp.stack([self._scores(v) for v in vectors])
         cross = self._energy_pushes(vectors) @ scores.T
         return mean_from_sums(4.0 * (self.fluctuation * scores) @ scores.T + cross + cross.T, scores.shape[1])
-
-    def quadratic(self, v: Blocks, w: Blocks) -> Array:
-        """v^T H_Q w."""
-        return self.gram((v, w))[0, 1]
 
 
 def quasi_hessian(derivatives: Derivatives, local_energies: Array) -> QuasiHessian:

@@ -28,6 +28,7 @@ from repro.training.epoch import chunk_of_epochs, training_epoch
 from repro.training.executor import executor_for
 from repro.vmc.ansatz import TrialState
 from repro.vmc.derivatives import partition_of
+from repro.vmc.problem import MonteCarlo
 
 BASELINE = "dgd, dense"
 BLOCKS = 5
@@ -46,7 +47,7 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
     assert isinstance(config, SecondOrderConfig)
     assert config.minres
     assert config.start
-    base, solver, decay = build_optimizer(config, psi), config.minres, config.start.decay
+    base, solver, decay = build_optimizer(config, MonteCarlo(psi)), config.minres, config.start.decay
 
     def update(grads: Any, state: Any, params: Any, *, walkers: Array, **_: Any) -> tuple[Any, Any]:
         parts = partition_of(psi, params)
@@ -84,7 +85,7 @@ def dense_dgd(psi: TrialState, **options: Any) -> Optimizer:
         following = state._replace(epoch=state.epoch + 1, previous=step, predicted=predicted)
         return parts.join(step), following
 
-    return Optimizer(base.init, update, base.report, base.trial)
+    return Optimizer(base.init, update, base.report, base.judge)
 
 
 def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: int) -> dict[str, Any]:
@@ -104,8 +105,8 @@ def measure(optimizer: str, particles: int, walkers: int, sweeps: int, epochs: i
     config = configure(particles=particles, v0=-10.0, optimizer=name, walkers=walkers, sweeps=sweeps)
     model, phase, state, device = prepare(config)
     psi = model.wavefunction
-    chosen = dense_dgd(psi) if optimizer == BASELINE else build_optimizer(config.optimizer, psi, model.walker_chunk)
-    epoch = training_epoch(psi, chosen, sweeps, model.walker_chunk, model.unroll)
+    chosen = dense_dgd(psi) if optimizer == BASELINE else build_optimizer(config.optimizer, model.problem)
+    epoch = training_epoch(model.problem, chosen)
     begin = time.perf_counter()
     chunk = chunk_of_epochs(epoch, phase.stream, epochs)
     executor = executor_for(walkers, device)

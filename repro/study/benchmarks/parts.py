@@ -27,19 +27,19 @@ from jax import Array
 
 from repro.config import OPTIMIZERS, AdamConfig, RunConfig, SecondOrderConfig
 from repro.optimizers import Optimizer
-from repro.optimizers.presets import COMPOSITIONS
-from repro.optimizers.second_order import quadratic_model
+from repro.optimizers.presets import composition_of
 from repro.study.benchmarks.growth import PARTS, UPDATE, WHOLE
 from repro.study.benchmarks.operations import matrix_operations
 from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
 from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_so_far, write_table
 from repro.study.runs.profiles import configure
-from repro.training.epoch import chunk_of_epochs, density, energy_gradient, walker_energies
+from repro.training.epoch import chunk_of_epochs
 from repro.training.executor import executor_for
 from repro.training.model import Model, numerics
 from repro.training.state import TrainState
 from repro.vmc.derivatives import Derivatives, derivatives, partition_of
 from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.problem import MonteCarloGeometry, density, energy_gradient, walker_energies
 from repro.vmc.sampling.metropolis import walk
 from repro.vmc.structured import MixedDerivatives, Scores
 
@@ -112,17 +112,19 @@ def _second_order_parts(
     model: Model, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, grads: Any, energies: Array
 ) -> dict[str, _Timed]:
     psi, chunk = model.wavefunction, model.walker_chunk
-    composition = COMPOSITIONS[config.name]
-    params, x = state.params, state.chain.walkers
+    composition = composition_of(config)
+    mixed = "decision" in composition.curvatures
+    params, x = state.params, state.data.walkers
 
     def differentiate(params: Any, x: Array) -> Any:
-        found = derivatives(psi, params, x, chunk, composition.mixed)
+        found = derivatives(psi, params, x, chunk, mixed)
         return found.layers, found.mixed.tangents if isinstance(found.mixed, MixedDerivatives) else None
 
     def scale(params: Any, x: Array, energies: Array, layers: Any, tangents: Any, vectors: Any) -> Array:
-        slopes = MixedDerivatives(layers, tangents) if composition.mixed else None
+        slopes = MixedDerivatives(layers, tangents) if mixed else None
         found = Derivatives(psi, params, x, chunk, partition_of(psi, params), Scores(layers), slopes, layers)
-        return quadratic_model(composition, config, found, energies).gram(vectors)
+        geometry = MonteCarloGeometry(model.problem, params, x, energies, chunk, mixed, found)
+        return geometry.curvature(composition.model).gram(vectors)
 
     stored = jax.block_until_ready(jax.jit(differentiate)(params, x))
     blocks = partition_of(psi, params).split(grads)

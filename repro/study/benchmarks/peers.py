@@ -31,11 +31,11 @@ from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, se
 from repro.study.benchmarks.subprocesses import measure_each
 from repro.study.benchmarks.tasks import NESTED, OURS, TASKS
 from repro.study.runs.profiles import configure
-from repro.training.epoch import density, energy_gradient, walker_energies
 from repro.training.model import numerics
 from repro.vmc.ansatz import Wavefunction
 from repro.vmc.physics.hamiltonian import System, potential_energy
 from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.problem import density, energy_gradient, walker_energies
 from repro.vmc.sampling.metropolis import walk
 
 BURN_IN_SWEEPS = 400
@@ -159,7 +159,7 @@ def measure(task: str, code: str, particles: int, walkers: int) -> dict[str, Any
     with numerics(config.dtype, device):
         params = state.params
         target = density(psi, params)
-        x = jax.jit(lambda chain: walk(target, chain, jax.random.key(0), BURN_IN_SWEEPS)[0])(state.chain).walkers
+        x = jax.jit(lambda chain: walk(target, chain, jax.random.key(0), BURN_IN_SWEEPS)[0])(state.data).walkers
         if task == "laplacian":
             ratio = LAPLACIANS[code]
             program = jax.jit(lambda params, x: map_in_batches(lambda y: ratio(psi, params, y), x, chunk))

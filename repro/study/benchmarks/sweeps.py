@@ -26,13 +26,13 @@ from repro.config import AUTO, RunConfig, Sweeps, SystemConfig
 from repro.errors import InputError
 from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_so_far, write_table
 from repro.study.runs.profiles import configure
-from repro.training.epoch import density
 from repro.training.evaluation import evaluation_epoch, held
 from repro.training.model import Model, numerics
 from repro.training.restart import load_state
 from repro.training.run import train
 from repro.training.state import EVALUATION_STREAM, TrainState, stream_key
 from repro.training.statistics import estimate_energy
+from repro.vmc.problem import density
 from repro.vmc.sampling.metropolis import left_correlation, planned_sweeps
 
 OPTIMIZER = "proximal-dgd"
@@ -67,12 +67,12 @@ def _batches_of(
     """Batches at fixed parameters, the correlations that their walks left, and the seconds that the batches took."""
     sampling = replace(model.config.sampling, sweeps=sweeps)
     epoch = evaluation_epoch(replace(model, config=replace(model.config, sampling=sampling)))
-    chain = state.chain if sweeps == AUTO else state.chain._replace(length=())
+    chain = state.data if sweeps == AUTO else state.data._replace(length=())
 
     def batch(state: TrainState, key: Array) -> tuple[TrainState, _Batches]:
         following, found = epoch(state, key, model.system)
-        made = planned_sweeps(state.chain) if sweeps == AUTO else jnp.int32(sweeps)
-        return following, _Batches(found["energies"], made, following.chain.walkers)
+        made = planned_sweeps(state.data) if sweeps == AUTO else jnp.int32(sweeps)
+        return following, _Batches(found["energies"], made, following.data.walkers)
 
     def correlations(params: Any, x: Array) -> Array:
         at = x, jax.lax.map(density(model.wavefunction, params), x)
@@ -83,8 +83,8 @@ def _batches_of(
 
     program = jax.jit(lambda state, keys: jax.lax.scan(batch, state, keys))
     keys = jax.random.split(key, batches + batches // CALLS).reshape(CALLS + 1, -1)
-    fixed, _ = jax.block_until_ready(program(held(state._replace(chain=chain)), keys[0]))
-    first = fixed.chain.walkers[None]
+    fixed, _ = jax.block_until_ready(program(held(state._replace(data=chain)), keys[0]))
+    first = fixed.data.walkers[None]
     begin, parts = time.perf_counter(), []
     for part in keys[1:]:
         fixed, found = jax.block_until_ready(program(fixed, part))

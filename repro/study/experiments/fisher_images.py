@@ -17,12 +17,13 @@ from jax.flatten_util import ravel_pytree
 from repro.config import RunConfig
 from repro.curvature.kronecker import KroneckerFactors, kronecker_factors
 from repro.study.runs.profiles import configure
-from repro.training.epoch import Chunk, chunk_of_epochs, energy_gradient, walker_energies
+from repro.training.epoch import Chunk, chunk_of_epochs
 from repro.training.model import build_model, numerics
 from repro.vmc.ansatz.trial import Params
 from repro.vmc.derivatives import derivatives
 from repro.vmc.metrics import fisher
 from repro.vmc.physics.hamiltonian import System
+from repro.vmc.problem import energy_gradient, walker_energies
 
 HIDDEN, WALKERS, PRETRAIN_EPOCHS, EPOCHS = 8, 1024, 500, 300
 DAMPING = 1e-3
@@ -132,7 +133,7 @@ def fisher_matrices(config: RunConfig, damping: float = DAMPING) -> FisherMatric
         for number, (phase, chunk) in enumerate(zip(model.phases, programs.chunks, strict=True)):
             state = model.enter(phase, state) if number else state
             state, metrics = chunk(state, model.seed, model.system, jnp.asarray(phase.epochs, jnp.int32))
-        matrix, factors, gradient = programs.matrices(state.params, state.chain.walkers, model.system)
+        matrix, factors, gradient = programs.matrices(state.params, state.data.walkers, model.system)
         ends = np.cumsum([0, *(block.size for block in model.wavefunction.structure.split(state.params))])
     exact = np.asarray(matrix, float)
     blocked, kronecker = np.zeros_like(exact), np.zeros_like(exact)

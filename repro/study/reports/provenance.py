@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from repro.config import BEYOND, differences
 from repro.config.checks import choice
-from repro.optimizers.presets import COMPOSITIONS
+from repro.optimizers.presets import CURVATURES_OF
 from repro.study.claims.measurements import configs_of
 from repro.study.claims.statements import Claim, claims_of, load_claims
 from repro.study.claims.verdicts import judge
@@ -18,8 +18,8 @@ from repro.study.runs.profiles import PROFILES, configure
 from repro.study.runs.store import STORED_RUNS, Run, RunSource, project_path
 
 MODULES = {
-    "fisher": "repro/curvature/pullback.py (fisher)",
-    "decision": "repro/curvature/pullback.py (decision_metric)",
+    "fisher": "repro/vmc/metrics.py (fisher)",
+    "decision": "repro/vmc/metrics.py (decision_metric)",
     "quasi-hessian": "repro/vmc/quasi_hessian.py",
 }
 
@@ -32,10 +32,10 @@ def _code_of(optimizer: str) -> list[str]:
         return ["repro/optimizers/proximal.py, derived in docs/proximal.md", "judgement: repro/vmc/energy_change.py"]
     if optimizer in BEYOND:
         return ["repro/optimizers/sample_space.py"]
-    parts = COMPOSITIONS[optimizer]
-    lines = ["repro/optimizers/second_order.py", f"quadratic model: {MODULES[parts.model]}"]
-    if parts.metric:
-        lines.append(f"direction: {MODULES[parts.metric]}, repro/solvers/minres.py")
+    metric, model = CURVATURES_OF[optimizer]
+    lines = ["repro/optimizers/second_order.py", f"quadratic model: {MODULES[model]}"]
+    if metric:
+        lines.append(f"direction: {MODULES[metric]}, repro/solvers/minres.py")
     if optimizer.endswith("kfac"):
         lines.append("direction: repro/curvature/kronecker.py")
     return [*lines, "regulators: repro/optimizers/levenberg_marquardt.py"]

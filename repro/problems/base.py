@@ -1,0 +1,170 @@
+"""The interface between a problem, the optimisers and the training loop.
+
+A problem draws samples, evaluates its objective and the gradient there, and describes the geometry of its parameters at
+those samples. An optimiser is made for a problem and sees nothing of it but this. Monte Carlo
+(:mod:`repro.vmc.problem`), supervised learning (:mod:`repro.problems.supervised`) and least squares of residuals
+(:mod:`repro.problems.residual`) are the problems of this package; anything with these methods is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from jax import Array
+
+from repro.curvature.eigenbasis import Eigenbasis
+from repro.curvature.pullback import Curvature
+from repro.errors import InputError
+from repro.parameters.linear_layers import LinearLayer
+from repro.parameters.partition import Partition
+
+Metrics = dict[str, Array]
+"""Scalars that an epoch reports, by the names of the curve's columns."""
+
+
+class Evaluation(Protocol):
+    """What a problem knows of its samples at some parameters.
+
+    Attributes:
+        gradient: of the objective, of the structure of the parameters.
+        values: of the objective at every sample, shape ``(S,)``; the objective is their mean.
+        batch: what an optimiser's ``update`` takes by keyword, beside gradient, state and parameters.
+    """
+
+    @property
+    def gradient(self) -> Any: ...  # noqa: D102
+    @property
+    def values(self) -> Array: ...  # noqa: D102
+    @property
+    def batch(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class MeasuredChange(NamedTuple):
+    """A change of the objective, measured on samples.
+
+    Attributes:
+        change: objective after, less that before.
+        error: standard error of it, with its rounding.
+        rounding: of the change, from that of the objective.
+        overlap: effective number of samples after the step, as a fraction of all: 1 where the samples do not depend on
+            the parameters. The variance of the weights, 1 / overlap - 1, is to leading order the Fisher distance
+            d^T F d between the two states.
+    """
+
+    change: Array
+    error: Array
+    rounding: Array
+    overlap: Array
+
+
+class SampleSpace(NamedTuple):
+    """A linearised least-squares problem, min_d |O d + e|^2: its step needs a system of N S equations only.
+
+    Attributes:
+        rows: O, shape ``(N S, P)``, scaled such that O^T O is the metric.
+        residuals: e, shape ``(N S,)``; O^T e is the gradient, or half of it as in stochastic reconfiguration.
+    """
+
+    rows: Array
+    residuals: Array
+
+
+class StepTrial(Protocol):
+    """Measures steps from the present parameters on the present samples."""
+
+    def change(self, step: Any) -> MeasuredChange:
+        """What a step, of the structure of the parameters, does to the objective."""
+
+    def damping(self, left_out: frozenset[str]) -> Array:
+        """The damping that the samples tell by themselves, asked for where :attr:`Problem.tells_damping`.
+
+        Args:
+            left_out: parts that an ablation leaves out.
+        """
+
+
+class Geometry(Protocol):
+    """Curvatures of a problem at its present parameters and samples; nothing is evaluated before it is asked for."""
+
+    @property
+    def partition(self) -> Partition:
+        """How parameters are cut into blocks."""
+
+    @property
+    def layers(self) -> tuple[LinearLayer, ...] | None:
+        """The linear maps that the blocks are the weights of, or None where they are not known."""
+
+    def curvature(self, name: str) -> Curvature:
+        """One of the problem's curvatures."""
+
+    def turned(self, bases: tuple[Eigenbasis, ...]) -> Geometry:
+        """The same in other coordinates of each layer."""
+
+    def sample_space(self) -> SampleSpace:
+        """The linearised problem, sample by sample."""
+
+    def trial(self) -> StepTrial:
+        """What measures steps."""
+
+
+class Problem(Protocol):
+    """What is optimised. All methods but the constructor are pure and can be traced by JAX.
+
+    Attributes:
+        curvatures: names that :meth:`geometry` may be asked for.
+        layered: whether the linear maps are known, which Kronecker factors need.
+        tells_damping: whether the samples set the scale of the proximal step's damping.
+    """
+
+    @property
+    def curvatures(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def layered(self) -> bool: ...  # noqa: D102
+    @property
+    def tells_damping(self) -> bool: ...  # noqa: D102
+
+    def partition(self, params: Any) -> Partition:
+        """How parameters are cut into blocks."""
+
+    def draw(self, params: Any, data: Any, key: Array, coefficients: Any) -> tuple[Any, Any]:
+        """New samples: a walk, or a minibatch.
+
+        Returns:
+            The samples, and what :meth:`metrics` wants to know of how they were drawn.
+        """
+
+    def evaluate(self, params: Any, data: Any, coefficients: Any) -> Any:
+        """The :class:`Evaluation` at the samples."""
+
+    def metrics(self, evaluation: Any, data: Any, drawn: Any) -> Metrics:
+        """What is worth a column of the curve."""
+
+    def advance(self, params: Any, data: Any, key: Array, coefficients: Any) -> tuple[Any, Array]:
+        """Samples on which a step is judged that led to these parameters, and the objective's values there."""
+
+    def robust(self, values: Array) -> Array:
+        """Values of the objective without their outliers, shape ``(S,)``."""
+
+    def geometry(self, params: Any, wanted: Iterable[str], batch: Mapping[str, Any]) -> Geometry:
+        """The geometry at the samples of :attr:`Evaluation.batch`.
+
+        Args:
+            params: where.
+            wanted: names of the curvatures that will be asked for.
+            batch: of the evaluation.
+        """
+
+
+def require_curvatures(problem: Problem, wanted: Iterable[str], optimizer: str) -> None:
+    """Refuses an optimiser whose curvatures a problem does not have.
+
+    Raises:
+        InputError: naming the curvature and those that there are.
+    """
+    for name in wanted:
+        if name not in problem.curvatures:
+            raise InputError(
+                f"optimizer = {optimizer!r}: needs the curvature {name!r}, and this problem has "
+                f"{', '.join(problem.curvatures) or 'none'}; take an optimiser that needs one of those"
+            )

@@ -1,0 +1,28 @@
+"""Damped least squares in the space of the samples: (O O^T + damping)^-1 e, for fewer samples than parameters."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def damped_solve(rows: Array, damping: float, right: Array) -> Array:
+    """(O O^T + lambda)^-1 r, by Cholesky where rounding allows it.
+
+    Near nodes of a wavefunction rows are so large that in single precision the matrix need not come out positive. Then
+    its factor is taken from a QR decomposition of the rows themselves, which costs several times as much.
+
+    Args:
+        rows: O, shape ``(S, P)``.
+        damping: lambda > 0.
+        right: r, shape ``(S,)``.
+    """
+    shift = damping * jnp.eye(len(right), dtype=rows.dtype)
+    found = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(rows @ rows.T + shift), right)
+
+    def by_qr() -> Array:
+        factor = jnp.linalg.qr(jnp.concatenate([rows.T, jnp.sqrt(shift)]), mode="r")
+        return jax.scipy.linalg.cho_solve((factor, False), right)
+
+    return jax.lax.cond(jnp.all(jnp.isfinite(found)), lambda: found, by_qr)
