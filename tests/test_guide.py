@@ -16,6 +16,7 @@ from repro.study.benchmarks.epoch import bench_epoch, dense_dgd, quicker
 from repro.training.epoch import training_epoch
 from repro.training.state import TrainState
 from repro.vmc.physics.hamiltonian import System
+from repro.vmc.problem import MonteCarlo
 from repro.vmc.sampling import initial_chain
 
 
@@ -45,7 +46,7 @@ def test_the_dense_baseline_takes_the_same_steps():
         for optimizer in (dgd(psi, damping=100.0, minres_iterations=50), dense_dgd(psi, damping=100.0)):
             chain = initial_chain(jax.random.key(5), 64, 2, "float64")
             state = TrainState(params, optimizer.init(params), chain, jnp.int32(0))
-            epoch = jax.jit(training_epoch(psi, optimizer, 3, 64))
+            epoch = jax.jit(training_epoch(MonteCarlo(psi, 64, 3), optimizer))
             found = []
             for t in range(6):
                 state, metrics = epoch(state, jax.random.key(t), System(jnp.asarray(-3.0), jnp.asarray(0.5)))

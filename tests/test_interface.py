@@ -23,11 +23,11 @@ from repro.study.runs.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "reading", "machine", "config", "numerics", "parameters", "curvature", "solvers", "vmc", "optimizers"),
-    *("training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
+    *("errors", "reading", "machine", "config", "numerics", "parameters", "curvature", "solvers", "problems", "vmc"),
+    *("optimizers", "training", "references", "console", "runtime", "study", "doctor", "cli", "__main__"),
 )
 STUDY_ROOMS = ("runs", "experiments", "benchmarks", "claims", "verification", "plots", "reports")
-CORE = ("numerics", "parameters", "curvature", "solvers", "vmc", "optimizers", "training")
+CORE = ("numerics", "parameters", "curvature", "solvers", "problems", "vmc", "optimizers", "training")
 CORE_IMPORTS = {"jax", "haiku", "optax", "numpy", "repro"}
 
 

@@ -24,7 +24,7 @@ from repro.training.state import TRAINING_STREAM, TrainState
 from repro.vmc.ansatz import trial_state
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies
-from repro.vmc.problem import density, energy_gradient, walker_energies
+from repro.vmc.problem import MonteCarlo, density, energy_gradient, walker_energies
 from repro.vmc.sampling import initial_chain, walk
 
 PRESETS = {"kfac": kfac, "qn-kfac": qn_kfac, "qn-mr-kfac": qn_mr_kfac, "ngd": ngd, "dgd": dgd}
@@ -181,8 +181,8 @@ def optimizer_options(name):
 def test_the_battery(name):
     """Optax's face: structures, types, the first step downhill, reports that the curve has columns for."""
     psi, params, x, energies, grads = situation(WALKERS)
-    optimizer = build_optimizer(optimizer_config(name), psi)
-    chained = optax.GradientTransformationExtraArgs(optimizer.init, optimizer.update)
+    optimizer = build_optimizer(optimizer_config(name), MonteCarlo(psi))
+    chained = optax.chain(optimizer)
     state = chained.init(params)
     updates, following = jax.jit(chained.update)(grads, state, params, walkers=x, local_energies=energies)
     assert jax.tree.structure(updates) == jax.tree.structure(params)
@@ -192,13 +192,14 @@ def test_the_battery(name):
         assert one.dtype == other.dtype
     assert np.isfinite(ravel_pytree(optax.apply_updates(params, updates))[0]).all()
     assert float(ravel_pytree(updates)[0] @ ravel_pytree(grads)[0]) < 0
+    following, state = following[0], state[0]  # of the only link of the chain
     report = optimizer.report(following)
     assert set(report) <= set(CURVE_COLUMNS)
     assert set(report) == set(optimizer.report(state))
     assert float(report["alpha"]) < 0  # Delta points uphill
     assert float(report["mu"]) == 0.0
     assert int(following.epoch) == 1
-    with pytest.raises(ValueError, match="parameters are needed"):
+    with pytest.raises(InputError, match="needs the parameters"):
         optimizer.update(grads, state, walkers=x, local_energies=energies)
 
 
@@ -218,7 +219,7 @@ def test_which_energies_the_step_is_judged_by(protocol):
 def run_epochs(psi, optimizer, params, epochs, particles=2, sweeps=5):
     chain = initial_chain(jax.random.key(5), 32, particles, "float64")
     state = TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
-    chunk = jax.jit(chunk_of_epochs(training_epoch(psi, optimizer, sweeps, 32), TRAINING_STREAM, epochs))
+    chunk = jax.jit(chunk_of_epochs(training_epoch(MonteCarlo(psi, 32, sweeps), optimizer), TRAINING_STREAM, epochs))
     return chunk(state, jnp.uint32(0), System(jnp.asarray(-3.0), jnp.asarray(0.5)), jnp.int32(epochs))
 
 
@@ -234,10 +235,7 @@ def test_structured_and_generic_paths_give_the_same_trajectory(name):
     state, metrics = run_epochs(psi, PRESETS[name](psi, **options), params, 20)
     # By itself the generic path cuts by Haiku module, which holds the envelope with the orbitals.
     cut = Partition(psi.structure.split, psi.structure.join)
-    with (
-        mock.patch("repro.vmc.derivatives.partition", return_value=cut),
-        mock.patch("repro.optimizers.second_order.partition", return_value=cut),
-    ):
+    with mock.patch("repro.vmc.derivatives.partition", return_value=cut):
         other, found = run_epochs(generic, PRESETS[name](generic, **options), params, 20)
     for column in ("energy", "lambda", "alpha", "mu", "step_norm"):
         np.testing.assert_allclose(found[column], metrics[column], rtol=1e-8, err_msg=column)
@@ -331,7 +329,7 @@ def test_a_judged_step_is_walked_on_its_new_parameters_and_the_chains_go_on_from
     optimizer = ngd(psi)
     chain = initial_chain(jax.random.key(5), 32, 2, "float64")
     state = TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
-    epoch = jax.jit(training_epoch(psi, optimizer, 4, 32))
+    epoch = jax.jit(training_epoch(MonteCarlo(psi, 32, 4), optimizer))
     for number in range(2):
         key = jax.random.key(number)
         following, _ = epoch(state, key, SITUATION)

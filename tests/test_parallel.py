@@ -111,7 +111,7 @@ def trained(config: RunConfig, executor: Executor) -> Any:
         start = held(state)
         run = executor.compile("evaluation", chunk, start, model.seed, model.system)
         last, found = run(start, model.seed, model.system, jnp.int32(2))
-        return jax.device_get((curves, state, last.chain, found["energies"][:2]))
+        return jax.device_get((curves, state, last.data, found["energies"][:2]))
 
 
 def largest_difference(one: Any, other: Any) -> float:

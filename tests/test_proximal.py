@@ -19,6 +19,7 @@ from repro.errors import InputError
 from repro.optimizers import build_optimizer, proximal_dgd
 from repro.optimizers import proximal as module
 from repro.optimizers.proximal import ATTEMPTS, CHANGE, FLOOR, MOMENTUM, REACH, Attempt, acceptable, first_accepted
+from repro.problems.base import MeasuredChange
 from repro.study.runs.profiles import configure
 from repro.training.curve import CURVE_COLUMNS
 from repro.training.epoch import chunk_of_epochs, training_epoch
@@ -28,7 +29,7 @@ from repro.training.state import TRAINING_STREAM, TrainState
 from repro.vmc.energy_change import ROUNDING, End, paired_change
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies
-from repro.vmc.problem import energy_scale
+from repro.vmc.problem import MonteCarlo, energy_scale
 from repro.vmc.sampling import initial_chain
 
 WALKERS = 64
@@ -54,7 +55,7 @@ def flat(updates):
 def compiled(without, changes):
     """State -> (update, state), with the numbers of the module that were changed."""
     psi, params, x, energies, grads = situation(WALKERS)
-    optimizer = build_optimizer(ProximalConfig(without=without), psi)
+    optimizer = build_optimizer(ProximalConfig(without=without), MonteCarlo(psi))
     fresh = optimizer.init(params)
     with ExitStack() as changed:
         for name, value in changes:
@@ -291,11 +292,11 @@ def test_nothing_changes_within_rounding():
 
 
 def run_epochs(psi, epochs, particles=2, without=""):
-    optimizer = build_optimizer(ProximalConfig(without=without), psi, 32)
+    optimizer = build_optimizer(ProximalConfig(without=without), MonteCarlo(psi, 32))
     _, params = random_state(particles, hidden=6)
     chain = initial_chain(jax.random.key(5), 32, particles, "float64")
     state = TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
-    chunk = jax.jit(chunk_of_epochs(training_epoch(psi, optimizer, 5, 32), TRAINING_STREAM, epochs))
+    chunk = jax.jit(chunk_of_epochs(training_epoch(MonteCarlo(psi, 32, 5), optimizer), TRAINING_STREAM, epochs))
     return chunk(state, jnp.uint32(0), System(jnp.asarray(-3.0), jnp.asarray(0.5)), jnp.int32(epochs))
 
 
@@ -325,7 +326,7 @@ def test_the_face_of_an_optimiser():
     assert float(ravel_pytree(updates)[0] @ ravel_pytree(grads)[0]) < 0
     assert set(optimizer.report(following)) == set(optimizer.report(state))
     assert set(optimizer.report(following)) <= {*CURVE_COLUMNS, *optimizer.further}
-    with pytest.raises(ValueError, match="parameters are needed"):
+    with pytest.raises(InputError, match="needs the parameters"):
         optimizer.update(grads, state, walkers=x, local_energies=energies)
 
 

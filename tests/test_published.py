@@ -30,7 +30,7 @@ from repro.training.run import train
 from repro.vmc.ansatz import slater_wavefunction
 from repro.vmc.physics.hamiltonian import System
 from repro.vmc.physics.local_energy import clip_local_energies
-from repro.vmc.problem import energy_gradient, walker_energies
+from repro.vmc.problem import MonteCarlo, energy_gradient, walker_energies
 
 PUBLISHED = ROOT.parent / "shared" / "published"
 NETWORK, STEPS = PUBLISHED / "pretrained_network.npz", PUBLISHED / "released_steps.npz"
@@ -66,7 +66,9 @@ def our_steps(name: str, damping: float, protocol: str) -> list[np.ndarray]:
     x, system = jnp.asarray(released()["x"]), System(jnp.asarray(-10.0), jnp.asarray(0.5))
     psi = slater_wavefunction(particles=2, dtype="float64")
     params = jax.tree.map(jnp.asarray, published_network().params)
-    optimizer = build_optimizer(optimizer_config(name, damping=damping, protocol=protocol), psi)
+    optimizer = build_optimizer(
+        optimizer_config(name, damping=damping, protocol=protocol), MonteCarlo(psi, lower_median=MEDIAN in protocol)
+    )
 
     @jax.jit
     def one(params, state):
@@ -188,7 +190,7 @@ def test_a_run_begins_with_an_imported_network_and_says_so(network, tmp_path):
     assert not (tmp_path / "nothing").exists()
     run = train(config, tmp_path / "run", pretrained=tmp_path / "kept").run
     begun = load_checkpoint(run.pretrained).arrays
-    np.testing.assert_array_equal(begun[".chain.walkers"], network.walkers[:256].astype(np.float32))
+    np.testing.assert_array_equal(begun[".data.walkers"], network.walkers[:256].astype(np.float32))
     weights = network.params["ansatz/equivariant_1"]["w"].astype(np.float32)
     np.testing.assert_array_equal(begun[".params['ansatz/equivariant_1']['w']"], weights)
     # The run's own directory serves further runs of that seed; its checkpoint does without the network.

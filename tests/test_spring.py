@@ -12,9 +12,10 @@ from jax.flatten_util import ravel_pytree
 from repro.config import RunConfig, SpringConfig, optimizer_config
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, spring
-from repro.optimizers.sample_space import _damped_solve
+from repro.solvers.sample_space import damped_solve
 from repro.study.runs.profiles import configure
 from repro.vmc.physics.local_energy import clip_local_energies
+from repro.vmc.problem import MonteCarlo
 
 WALKERS = 64
 pytestmark = pytest.mark.usefixtures("x64")
@@ -32,7 +33,7 @@ def dense():
 def steps(config, count, **changes):
     """Updates on the same walkers, as vectors in the order of the layer blocks."""
     psi, params, x, energies, grads = situation(WALKERS)
-    optimizer = build_optimizer(config, psi, **changes)
+    optimizer = build_optimizer(config, MonteCarlo(psi, **changes))
     update = jax.jit(lambda state: optimizer.update(grads, state, params, walkers=x, local_energies=energies))
     state = optimizer.init(params)
     for _ in range(count):
@@ -62,7 +63,7 @@ def test_a_kernel_that_rounding_makes_indefinite(seed):
     energies = left @ (rng.normal(size=64) * np.geomspace(1.0, 1e-2, 64))
     single, target = jnp.asarray(scores, "float32"), jnp.asarray(energies, "float32")
     assert not np.isfinite(jnp.linalg.cholesky(single @ single.T + damping * jnp.eye(64, dtype="float32"))).all()
-    found = scores.T @ np.asarray(_damped_solve(single, damping, target), "float64")
+    found = scores.T @ np.asarray(damped_solve(single, damping, target), "float64")
     exact = scores.T @ np.linalg.solve(scores @ scores.T + damping * np.eye(64), energies)
 
     def objective(phi):
@@ -70,7 +71,7 @@ def test_a_kernel_that_rounding_makes_indefinite(seed):
 
     assert objective(exact) < 0.01 * energies @ energies
     assert objective(exact) <= objective(found) < 0.02 * energies @ energies
-    assert not np.isfinite(_damped_solve(single.at[2, 1].set(jnp.nan), damping, target)).any()
+    assert not np.isfinite(damped_solve(single.at[2, 1].set(jnp.nan), damping, target)).any()
 
 
 def test_long_steps_are_cut_and_the_direction_is_kept_whole():
@@ -106,7 +107,7 @@ def test_downhill():
 def test_needs_parameters():
     psi, params, x, energies, grads = situation(WALKERS)
     optimizer = spring(psi)
-    with pytest.raises(ValueError, match="parameters are needed"):
+    with pytest.raises(InputError, match="needs the parameters"):
         optimizer.update(grads, optimizer.init(params), walkers=x, local_energies=energies)
 
 

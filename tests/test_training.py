@@ -19,7 +19,7 @@ from repro.training.rounding import energy_rounding
 from repro.training.state import TRAINING_STREAM, TrainState, stream_key
 from repro.vmc.ansatz import slater_wavefunction
 from repro.vmc.physics.hamiltonian import System
-from repro.vmc.problem import walker_energies
+from repro.vmc.problem import MonteCarlo, walker_energies
 from repro.vmc.sampling import initial_chain
 
 WALKERS, SWEEPS, CAPACITY = 64, 3, 8
@@ -34,7 +34,7 @@ def pieces(dtype="float64", particles=2):
         chain = initial_chain(stream_key(seed, 1), WALKERS, particles, dtype)
         return TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
 
-    epoch = training_epoch(wavefunction, optimizer, SWEEPS, WALKERS)
+    epoch = training_epoch(MonteCarlo(wavefunction, WALKERS, SWEEPS), optimizer)
     return wavefunction, optimizer, jax.jit(start), chunk_of_epochs(epoch, TRAINING_STREAM, CAPACITY)
 
 
@@ -55,7 +55,7 @@ def test_one_program_serves_all_couplings_and_seeds_and_vmaps(x64):
     together = jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)))(jax.vmap(start)(many), many, systems, jnp.int32(5))
     for index, (state, metrics) in enumerate(one_by_one):
         np.testing.assert_allclose(together[1]["energy"][index][:5], metrics["energy"][:5], rtol=1e-8)
-        np.testing.assert_allclose(together[0].chain.walkers[index], state.data.walkers, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(together[0].data.walkers[index], state.data.walkers, rtol=1e-8, atol=1e-10)
     energies = np.asarray(together[1]["energy"])[:, 0]
     assert len(set(energies.round(6))) == 3
 
@@ -89,7 +89,7 @@ def test_nothing_in_a_single_precision_epoch_is_double():
 
 def test_metrics_describe_the_walkers(x64):
     wavefunction, optimizer, start, _ = pieces()
-    epoch = jax.jit(training_epoch(wavefunction, optimizer, SWEEPS, WALKERS))
+    epoch = jax.jit(training_epoch(MonteCarlo(wavefunction, WALKERS, SWEEPS), optimizer))
     state = start(jnp.uint32(2))
     following, metrics = epoch(state, jax.random.key(0), System(3.0, 0.5))
     ratio = jax.jit(wavefunction.laplacian_ratio)(state.params, following.data.walkers)
@@ -117,7 +117,7 @@ def test_pretraining_finds_the_oscillator():
     system = System(jnp.float32(0.0), jnp.float32(0.5))
     state, metrics = chunk(state, jnp.uint32(0), system, jnp.int32(400))
     assert metrics["loss"][-1] < 0.01 < metrics["loss"][0]
-    again = jax.jit(training_epoch(wavefunction, optimizer, 50, 256))(state, jax.random.key(5), system)[1]
+    again = jax.jit(training_epoch(MonteCarlo(wavefunction, 256, 50), optimizer))(state, jax.random.key(5), system)[1]
     assert abs(again["energy"] - 2.0) < 0.1
 
 

@@ -32,7 +32,7 @@ from repro.vmc.quasi_hessian import quasi_hessian
 from repro.vmc.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
 
 CURVATURES = ("fisher", "uncentred-fisher", "decision", "quasi-hessian", "unclipped-quasi-hessian")
-"""4 Cov(D, D); E[D D^T]; the decision metric; the quasi-Hessian with clipped local energies, and with unclipped ones."""
+"""4 Cov(D, D); E[D D^T]; the decision metric; the quasi-Hessian with clipped and with unclipped local energies."""
 SWEEPS = "sweeps"
 """Column with the number of sweeps, where the chains themselves find it."""
 
