@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT, is_one_line, repro
@@ -22,10 +23,11 @@ from repro.errors import DivergedError, InputError, StorageError
 from repro.study.runs.manifest import store_runs
 from repro.study.runs.profiles import configure
 from repro.study.runs.sweep import Job, donor_for
-from repro.training.checkpoint import HEADER, load_checkpoint
+from repro.training.checkpoint import HEADER, Checkpoint, load_checkpoint
 from repro.training.curve import CURVE_COLUMNS, Table
 from repro.training.evaluation import evaluate
 from repro.training.reporting import Silent
+from repro.training.restart import load_state
 from repro.training.run import train
 from repro.training.rundir import RunDirectory
 
@@ -231,6 +233,16 @@ def test_checkpoint_of_another_run(finished, tmp_path):
     copy = damaged(finished, tmp_path, lambda p: p.write_bytes(other.checkpoint.read_bytes()))
     with pytest.raises(InputError, match="belongs to configuration"):
         train(tiny(), copy.path, resume=True)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(finished):
+    """It called the samples that persist ``.chain``."""
+    path, found = finished.run.checkpoint, load_checkpoint(finished.run.checkpoint)
+    former = {name.replace(".data", ".chain"): array for name, array in found.arrays.items()}
+    assert former.keys() != found.arrays.keys()
+    template = load_state(tiny(), finished.run, None, "cpu").state
+    states = [Checkpoint(path, found.header, arrays).state(template) for arrays in (found.arrays, former)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 def rewritten(path: Path, change) -> None:
