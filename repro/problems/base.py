@@ -114,6 +114,8 @@ class Problem(Protocol):
     Attributes:
         curvatures: names that :meth:`geometry` may be asked for.
         layered: whether the linear maps are known, which Kronecker factors need.
+        residuals_follow_outputs: whether the residuals of the sample space are errors of outputs, so that the
+            difference of two of them is that of two functions.
         tells_damping: whether the samples set the scale of the proximal step's damping.
     """
 
@@ -123,6 +125,8 @@ class Problem(Protocol):
     def layered(self) -> bool: ...  # noqa: D102
     @property
     def tells_damping(self) -> bool: ...  # noqa: D102
+    @property
+    def residuals_follow_outputs(self) -> bool: ...  # noqa: D102
 
     def partition(self, params: Any) -> Partition:
         """How parameters are cut into blocks."""

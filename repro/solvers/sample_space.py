@@ -26,3 +26,20 @@ def damped_solve(rows: Array, damping: float, right: Array) -> Array:
         return jax.scipy.linalg.cho_solve((factor, False), right)
 
     return jax.lax.cond(jnp.all(jnp.isfinite(found)), lambda: found, by_qr)
+
+
+def damped_least_squares(rows: Array, right: Array, damping: float) -> Array:
+    """The d that minimises |O d - r|^2 + lambda |d|^2, by the smaller of the two systems that give it.
+
+    Args:
+        rows: O, shape ``(S, P)``.
+        right: r, shape ``(S,)``.
+        damping: lambda > 0.
+
+    Returns:
+        d = O^T (O O^T + lambda)^-1 r = (O^T O + lambda)^-1 O^T r, shape ``(P,)``.
+    """
+    samples, parameters = rows.shape
+    if samples <= parameters:
+        return damped_solve(rows, damping, right) @ rows
+    return damped_solve(rows.T, damping, right @ rows)

@@ -130,6 +130,11 @@ class MonteCarlo:
         """Local energies and kinetic energy do."""
         return True
 
+    @property
+    def residuals_follow_outputs(self) -> bool:
+        """Local energies are no errors of ln|psi|."""
+        return False
+
     def partition(self, params: Any) -> Partition:
         """The linear maps where they are known, else a block for each child of the parameters' tree."""
         return partition_of(self.psi, params)
