@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from repro.curvature.kronecker import kronecker_factors, spectrum
@@ -51,3 +52,14 @@ def to_eigenbases(bases: tuple[Eigenbasis, ...], v: Blocks) -> Blocks:
 def from_eigenbases(bases: tuple[Eigenbasis, ...], v: Blocks) -> Blocks:
     """A vector in the parameters' own coordinates."""
     return tuple(basis.back(block) for basis, block in zip(bases, v, strict=True))
+
+
+def turned_layer(layer: LinearLayer, basis: Eigenbasis) -> LinearLayer:
+    """The layer as if its matrix were written in these coordinates.
+
+    Every input is mixed with every other: all are those of single particles now, shape ``(A, W, I + S)``.
+    """
+    count = layer.own.shape[-1]
+    inputs = layer.own @ basis.inputs[:count] + layer.shared @ basis.inputs[count:]
+    none = jnp.zeros((inputs.shape[1], 0), inputs.dtype)
+    return LinearLayer(inputs, none, none, layer.sensitivity @ basis.sensitivities)

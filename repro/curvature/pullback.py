@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -87,5 +89,42 @@ class Pullback:
 
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """v_i^T M v_j, shape ``(n, n)``."""
-        features = jnp.stack([self.features(v) for v in vectors]).reshape(len(vectors), -1)
-        return psum(self._weighted(features) @ features.T)
+        features = jnp.stack([self.features(v) for v in vectors])
+        flat = features.reshape(len(vectors), -1)
+        if isinstance(self.output, Euclidean):
+            return psum(self._weighted(flat) @ flat.T)
+        return psum(jax.vmap(self._weighted)(features).reshape(flat.shape) @ flat.T)
+
+
+@dataclass(frozen=True)
+class CurvatureSum:
+    """The sum of several curvatures over the same parameters; see :class:`Curvature`.
+
+    Attributes:
+        terms: at least one.
+    """
+
+    terms: tuple[Curvature, ...]
+
+    def _sum(self, of_term: Callable[[Curvature], Any]) -> Any:
+        return jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]), *map(of_term, self.terms))
+
+    def matvec(self, v: Blocks) -> Blocks:
+        """M v."""
+        return self._sum(lambda term: term.matvec(v))
+
+    def block_matvec(self, index: int, block: Array) -> Array:
+        """The diagonal block of one layer, times that layer's part of a vector."""
+        return self._sum(lambda term: term.block_matvec(index, block))
+
+    def block_diagonal(self, v: Blocks) -> Blocks:
+        """M without what couples different layers, times v."""
+        return self._sum(lambda term: term.block_diagonal(v))
+
+    def diagonal(self, index: int) -> Array:
+        """Diagonal entries of M that belong to one layer, of the shape of its block."""
+        return self._sum(lambda term: term.diagonal(index))
+
+    def gram(self, vectors: tuple[Blocks, ...]) -> Array:
+        """v_i^T M v_j, shape ``(n, n)``."""
+        return self._sum(lambda term: term.gram(vectors))

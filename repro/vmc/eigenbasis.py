@@ -7,7 +7,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from repro.curvature.eigenbasis import Eigenbasis
+from repro.curvature.eigenbasis import Eigenbasis, turned_layer
 from repro.parameters.linear_layers import LinearLayer
 from repro.vmc.ansatz.tangents import LinearTangents
 from repro.vmc.derivatives import Derivatives
@@ -22,17 +22,9 @@ def turned(found: Derivatives, bases: tuple[Eigenbasis, ...]) -> Derivatives:
     """
     if found.layers is None or not isinstance(found.mixed, MixedDerivatives):
         raise ValueError("turned(...) needs derivatives(..., mixed=True) of a state whose linear maps are known")
-    layers = tuple(_turned_layer(*pair) for pair in zip(found.layers, bases, strict=True))
+    layers = tuple(turned_layer(*pair) for pair in zip(found.layers, bases, strict=True))
     tangents = tuple(_turned_tangents(*three) for three in zip(found.layers, found.mixed.tangents, bases, strict=True))
     return replace(found, layers=layers, scores=Scores(layers), mixed=MixedDerivatives(layers, tangents))
-
-
-def _turned_layer(layer: LinearLayer, basis: Eigenbasis) -> LinearLayer:
-    """Every input is mixed with every other: all are those of single particles now."""
-    count = layer.own.shape[-1]
-    inputs = layer.own @ basis.inputs[:count] + layer.shared @ basis.inputs[count:]
-    none = jnp.zeros((inputs.shape[1], 0), inputs.dtype)
-    return LinearLayer(inputs, none, none, layer.sensitivity @ basis.sensitivities)
 
 
 def _turned_tangents(layer: LinearLayer, tangents: LinearTangents, basis: Eigenbasis) -> LinearTangents:

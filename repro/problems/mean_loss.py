@@ -1,0 +1,146 @@
+"""What all problems have in common whose objective is a sum of mean losses: one class to derive them from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+
+from repro.errors import InputError
+from repro.numerics.sharding import global_count, pmean, psum
+from repro.parameters.linear_layers import LinearLayer
+from repro.parameters.partition import Partition, partition
+from repro.problems.base import Metrics
+from repro.problems.loss_geometry import CURVATURES, LossGeometry
+from repro.problems.terms import Terms, joint_values
+
+
+class LossEvaluation(NamedTuple):
+    """See :class:`repro.problems.base.Evaluation`.
+
+    Attributes:
+        outputs: of each term, shape ``(N_t, S_t)``.
+    """
+
+    gradient: Any
+    values: Array
+    batch: Mapping[str, Any]
+    outputs: tuple[Array, ...]
+
+
+class LossProblem:
+    """What every problem with such an objective has in common; see :class:`repro.problems.base.Problem`.
+
+    A subclass says what its batch is and which terms are made of it, how samples are drawn, and what is reported.
+    """
+
+    def batch_of(self, data: Any, coefficients: Any) -> Mapping[str, Any]:
+        """What ``update`` takes by keyword, gathered from the samples that were drawn."""
+        raise NotImplementedError
+
+    def terms_of(self, batch: Mapping[str, Any]) -> Terms:
+        """The objective on a batch.
+
+        Raises:
+            InputError: if something is missing in the batch, or does not fit together.
+        """
+        raise NotImplementedError
+
+    def layers_of(self, params: Any, batch: Mapping[str, Any]) -> tuple[LinearLayer, ...] | None:
+        """The linear maps at a batch, or None where they are not known."""
+        del params, batch
+        return None
+
+    @property
+    def curvatures(self) -> tuple[str, ...]:
+        """All of :data:`CURVATURES`."""
+        return CURVATURES
+
+    @property
+    def layered(self) -> bool:
+        """Whether the linear maps are known."""
+        return False
+
+    @property
+    def tells_damping(self) -> bool:
+        """Losses do not."""
+        return False
+
+    def partition(self, params: Any) -> Partition:
+        """A block for each child of the parameters' tree."""
+        return partition(params)
+
+    def evaluate(self, params: Any, data: Any, coefficients: Any) -> LossEvaluation:
+        """The objective and its gradient, by one pass forward and one backward."""
+        batch = self.batch_of(data, coefficients)
+        terms = self.terms_of(batch)
+        outputs, pull = jax.vjp(lambda theta: tuple(term.at(theta) for term in terms), params)
+        pairs = tuple(zip(terms, outputs, strict=True))
+        slopes = tuple(term.slopes(z) / global_count(term.x.shape[0]) for term, z in pairs)
+        values = joint_values(term.loss.values(z, term.targets) for term, z in pairs)
+        return LossEvaluation(psum(pull(slopes)[0]), values, batch, outputs)
+
+    def metrics(self, evaluation: LossEvaluation, data: Any, drawn: Any) -> Metrics:
+        """The objective, ``"loss"``."""
+        del data, drawn
+        return {"loss": pmean(evaluation.values)}
+
+    def advance(self, params: Any, data: Any, key: Array, coefficients: Any) -> tuple[Any, Array]:
+        """The same samples, and their losses at other parameters: a step is judged on what it was made from."""
+        del key
+        terms = self.terms_of(self.batch_of(data, coefficients))
+        return data, joint_values(term.values(params) for term in terms)
+
+    def robust(self, values: Array) -> Array:
+        """The values as they are."""
+        return values
+
+    def geometry(self, params: Any, wanted: Iterable[str], batch: Mapping[str, Any]) -> LossGeometry:
+        """At the samples of a batch.
+
+        Raises:
+            InputError: as of :meth:`terms_of`.
+        """
+        del wanted
+        terms = self.terms_of(batch)
+        return LossGeometry(terms, params, self.partition(params), lambda: self.layers_of(params, batch))
+
+
+def required(batch: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
+    """Entries of what an optimiser's ``update`` was called with.
+
+    Raises:
+        InputError: naming those that are missing.
+    """
+    missing = [name for name in names if batch.get(name) is None]
+    if missing:
+        raise InputError(
+            f"update(...) needs {' and '.join(missing)} by keyword, as in the batch of the problem's evaluation"
+        )
+    return tuple(batch[name] for name in names)
+
+
+def draw_rows(key: Array, total: int, count: int | None, name: str) -> Array | None:
+    """Numbers of ``count`` of ``total`` samples, without replacement, shape ``(count,)``; None for all of them.
+
+    Args:
+        key: of this draw.
+        total: samples that there are.
+        count: samples that are wanted.
+        name: of the count in an error.
+
+    Raises:
+        InputError: if there are fewer than wanted.
+    """
+    if count is None:
+        return None
+    if count > total:
+        raise InputError(f"{name} = {count}: there are only {total} samples; take at most as many, or None for all")
+    return jax.random.choice(key, total, (count,), replace=False)
+
+
+def gathered(values: Array, rows: Array | None) -> Array:
+    """The samples of :func:`draw_rows`, from all of them on the first axis."""
+    return values if rows is None else values[rows]

@@ -1,0 +1,131 @@
+"""Terms of an objective: each is the mean over samples of a loss of a model's outputs.
+
+Supervised learning has one such term; a differential equation has one for the interior and one for each boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from repro.curvature.linearized import LinearizedJacobian, PerSample, in_chunks
+from repro.curvature.output_metrics import Euclidean
+from repro.curvature.pullback import Pullback
+from repro.errors import InputError
+from repro.numerics.batching import map_in_batches
+from repro.numerics.sharding import global_count, pmean
+from repro.parameters.partition import Partition
+from repro.problems.base import MeasuredChange, SampleSpace
+from repro.problems.losses import Loss
+
+ROUNDING = 4.0
+"""Units of the last place of the loss that its mean may be off by."""
+
+
+class Term(NamedTuple):
+    """The mean over samples of a loss of outputs.
+
+    Attributes:
+        outputs: z, ``(params, x (S, ...)) -> (N, S)``, sample by sample.
+        loss: of the outputs and the targets.
+        x: samples, shape ``(S, ...)``.
+        targets: of the samples, shape ``(S, ...)``.
+        chunk: samples differentiated at a time.
+        drawn: whether the samples are a draw of many, so that their mean has a standard error.
+    """
+
+    outputs: PerSample
+    loss: Loss
+    x: Array
+    targets: Array
+    chunk: int
+    drawn: bool
+
+    def at(self, params: Any) -> Array:
+        """Outputs of all samples, shape ``(N, S)``."""
+        return in_chunks(lambda x: self.outputs(params, x), self.x, self.chunk)
+
+    def values(self, params: Any) -> Array:
+        """Losses of all samples, shape ``(S,)``."""
+        return self.loss.values(self.at(params), self.targets)
+
+    def slopes(self, outputs: Array) -> Array:
+        """The derivative of each sample's loss in its outputs, shape ``(N, S)``."""
+        return jax.grad(lambda z: jnp.sum(self.loss.values(z, self.targets)))(outputs)
+
+    def gauss_newton(self, params: Any, parts: Partition) -> Pullback:
+        """E[J^T G_z J]."""
+        jacobian = LinearizedJacobian(self.outputs, params, self.x, parts, self.chunk)
+        return Pullback(jacobian, self.loss.metric(self.at(params)))
+
+    def empirical_fisher(self, params: Any, parts: Partition) -> Pullback:
+        """E[g g^T] of the gradients of single samples."""
+
+        def values(theta: Any, index: Array) -> Array:
+            return self.loss.values(self.outputs(theta, self.x[index]), self.targets[index])[None]
+
+        # A sample and its target belong together: samples are counted, as a Jacobian takes a single array of them.
+        numbers = jnp.arange(self.x.shape[0])
+        return Pullback(LinearizedJacobian(values, params, numbers, parts, self.chunk), Euclidean())
+
+    def sample_space(self, params: Any) -> SampleSpace:
+        """B^T J and B^-1 dl/dz, both over the square root of S, of shapes ``(N S, P)`` and ``(N S,)``."""
+        theta, restore = ravel_pytree(params)
+
+        def of_sample(x: Array) -> Array:
+            return jax.jacrev(lambda flat: self.outputs(restore(flat), x[None])[:, 0])(theta)
+
+        jacobian = jnp.swapaxes(map_in_batches(jax.vmap(of_sample), self.x, self.chunk, axis=-3), 0, 1)
+        outputs = self.at(params)
+        metric, scale = self.loss.metric(outputs), global_count(self.x.shape[0]) ** -0.5
+        rows = jax.vmap(metric.factor_transpose, in_axes=-1, out_axes=-1)(jacobian)
+        residuals = metric.solve_factor(self.slopes(outputs))
+        return SampleSpace(scale * rows.reshape(-1, theta.size), scale * residuals.ravel())
+
+    def change(self, before: Array, after: Array) -> MeasuredChange:
+        """The difference of two means over the same samples, from the losses ``(S,)`` of each."""
+        difference = after - before
+        change = pmean(difference)
+        rounding = ROUNDING * jnp.finfo(before.dtype).eps * pmean(jnp.abs(before) + jnp.abs(after))
+        variance = pmean((difference - change) ** 2) / global_count(before.shape[0]) if self.drawn else 0.0
+        return MeasuredChange(change, jnp.sqrt(variance + rounding**2), rounding, jnp.ones_like(change))
+
+
+Terms = tuple[Term, ...]
+
+
+def joint_values(values: Iterable[Array]) -> Array:
+    """Values of all samples whose mean is the objective, shape ``(sum_t S_t,)``, from those of each term."""
+    parts = tuple(values)
+    if len(parts) == 1:
+        return parts[0]
+    total = sum(part.shape[0] for part in parts)
+    return jnp.concatenate([total / part.shape[0] * part for part in parts])
+
+
+def samples_first(apply: Callable[[Any, Array], Array], name: str) -> PerSample:
+    """A function with outputs ``(S, N)`` as one with outputs ``(N, S)``.
+
+    Args:
+        apply: ``(params, x (S, ...)) -> (S, N)``.
+        name: of the function in an error.
+
+    Raises:
+        InputError: when called, if the outputs are of another shape.
+    """
+
+    def outputs(params: Any, x: Array) -> Array:
+        found = apply(params, x)
+        if found.ndim != 2 or found.shape[0] != x.shape[0]:
+            raise InputError(
+                f"{name} returned the shape {found.shape} for {x.shape[0]} samples: must be ({x.shape[0]}, N), a row "
+                "of N numbers for each"
+            )
+        return found.T
+
+    return outputs
