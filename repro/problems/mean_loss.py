@@ -68,6 +68,11 @@ class LossProblem:
         """Losses do not."""
         return False
 
+    @property
+    def residuals_follow_outputs(self) -> bool:
+        """They are the errors of the outputs, in units of their metric."""
+        return True
+
     def partition(self, params: Any) -> Partition:
         """A block for each child of the parameters' tree."""
         return partition(params)
