@@ -62,29 +62,27 @@ def by_the_formulas(steps, learning_rate, damping, momentum, kind):
 
     value, slope = jax.jit(residuals), jax.jit(jax.jacfwd(residuals))
     count, path, last = len(POINTS), [np.asarray(flat)], np.zeros(flat.size)
+
+    def natural(j, v):
+        return np.linalg.solve(j.T @ j / count + damping * np.eye(j.shape[1]), j.T @ v / count)
+
     theta = before = np.asarray(flat)
     for _ in range(steps):
         j, e = np.asarray(slope(theta)), np.asarray(value(theta))
-
-        def natural(v, j=j):
-            return np.linalg.solve(j.T @ j / count + damping * np.eye(j.shape[1]), v)
-
-        gradient = -learning_rate * natural(j.T @ e / count)
+        step = -learning_rate * natural(j, e)
+        if kind == "parameter":
+            step += momentum * last
+        elif kind == "transported":
+            step += momentum * natural(j, np.asarray(slope(before)) @ last)
+        elif kind == "function-difference":
+            step += momentum * natural(j, e - value(before))
+        elif kind == "last-gradient" and last.any():
+            step -= momentum * natural(j, value(before))
+        made = theta + step
         if kind == "nesterov":
-            made = theta + gradient
-            j = np.asarray(slope(made))
-            following = made + momentum * natural(j.T @ (value(made) - value(before)) / count, j)
-            theta, before = following, made
-            path.append(theta)
-            continue
-        carried = {
-            "parameter": lambda: last,
-            "transported": lambda: natural(j.T @ slope(before) @ last / count),
-            "function-difference": lambda: natural(j.T @ (e - value(before)) / count),
-            "last-gradient": lambda: -natural(j.T @ value(before) / count) * (last != 0).any(),
-        }[kind]()
-        last = gradient + momentum * np.asarray(carried)
-        before, theta = theta, theta + last
+            theta, before = made + momentum * natural(np.asarray(slope(made)), value(made) - value(before)), made
+        else:
+            last, before, theta = step, theta, made
         path.append(theta)
     return np.array(path)
 
