@@ -1,6 +1,7 @@
-"""The optimisers behind optax's face: ``init(params)`` and ``update(grads, state, params, **extra)``."""
+"""The optimisers, with optax's interface: ``init(params)`` and ``update(grads, state, params, **batch)``."""
 
 from repro.optimizers.base import Optimizer
+from repro.optimizers.momentum import natural_momentum
 from repro.optimizers.presets import (
     build_optimizer,
     dgd,
@@ -19,6 +20,7 @@ __all__ = [
     "dgd",
     "kfac",
     "minsr",
+    "natural_momentum",
     "ngd",
     "proximal_dgd",
     "qn_kfac",

@@ -26,8 +26,8 @@ from repro.vmc.derivatives import Derivatives, derivatives, partition_of
 from repro.vmc.eigenbasis import turned
 from repro.vmc.energy_change import End, paired_change
 from repro.vmc.metrics import decision_metric, fisher
-from repro.vmc.physics.hamiltonian import System
-from repro.vmc.physics.local_energy import clip_local_energies, local_energy
+from repro.vmc.physics.hamiltonian import potential_energy
+from repro.vmc.physics.local_energy import Potential, clip_local_energies, local_energy
 from repro.vmc.quasi_hessian import quasi_hessian
 from repro.vmc.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
 
@@ -42,9 +42,11 @@ def density(psi: TrialState, params: Params) -> LogDensity:
     return lambda x: 2.0 * psi.log_psi(params, x)
 
 
-def walker_energies(psi: TrialState, params: Params, x: Array, system: System, chunk: int) -> Array:
+def walker_energies(
+    psi: TrialState, params: Params, x: Array, couplings: Any, chunk: int, potential: Potential = potential_energy
+) -> Array:
     """Local energies of walkers ``(W, A)``, shape ``(W,)``."""
-    return map_in_batches(lambda y: local_energy(psi.laplacian_ratio(params, y), y, system), x, chunk)
+    return map_in_batches(lambda y: local_energy(psi.laplacian_ratio(params, y), y, couplings, potential), x, chunk)
 
 
 def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, chunk: int) -> Params:
@@ -99,7 +101,7 @@ class Walk(NamedTuple):
 
 @dataclass(frozen=True)
 class MonteCarlo:
-    """The energy of a trial state, a :class:`repro.problems.base.Problem`; its coefficients are a :class:`System`.
+    """The energy of a trial state, a :class:`repro.problems.base.Problem`; its coefficients are the couplings.
 
     Attributes:
         psi: the state.
@@ -107,6 +109,8 @@ class MonteCarlo:
         sweeps: of a walk.
         unroll: sweeps that are written out in a row, see :func:`repro.vmc.sampling.metropolis.walk`.
         lower_median: as for :func:`repro.vmc.physics.local_energy.clip_local_energies`.
+        potential: ``(walkers (W, ...), couplings) -> (W,)``, in units in which the kinetic energy is -1/2 Laplacian;
+            that of the study's trapped fermions when left out.
     """
 
     psi: TrialState
@@ -114,6 +118,7 @@ class MonteCarlo:
     sweeps: Sweeps = 40
     unroll: int = 1
     lower_median: bool = False
+    potential: Potential = potential_energy
 
     @property
     def curvatures(self) -> tuple[str, ...]:
@@ -139,16 +144,16 @@ class MonteCarlo:
         """The linear maps where they are known, else a block for each child of the parameters' tree."""
         return partition_of(self.psi, params)
 
-    def draw(self, params: Any, data: Chain, key: Array, coefficients: System) -> tuple[Chain, Walk]:
+    def draw(self, params: Any, data: Chain, key: Array, coefficients: Any) -> tuple[Chain, Walk]:
         """Walks from where the walkers are."""
         del coefficients
         chain, acceptance = walk(density(self.psi, params), data, key, self.sweeps, self.unroll)
         return chain, Walk(data, acceptance)
 
-    def evaluate(self, params: Any, data: Chain, coefficients: System) -> EnergyEvaluation:
+    def evaluate(self, params: Any, data: Chain, coefficients: Any) -> EnergyEvaluation:
         """Local energies, unclipped, and the gradient of the energy, with clipped ones."""
         chunk = self._chunk(data.walkers)
-        energies = walker_energies(self.psi, params, data.walkers, coefficients, chunk)
+        energies = self._energies(params, data.walkers, coefficients)
         clipped = self.robust(energies)
         gradient = energy_gradient(self.psi, params, data.walkers, clipped, chunk)
         batch = {"walkers": data.walkers, "local_energies": energies}
@@ -169,12 +174,14 @@ class MonteCarlo:
             **sweeps_found(drawn.before, self.sweeps),
         }
 
-    def advance(self, params: Any, data: Chain, key: Array, coefficients: System) -> tuple[Chain, Array]:
+    def advance(self, params: Any, data: Chain, key: Array, coefficients: Any) -> tuple[Chain, Array]:
         """A further walk, at other parameters, and the local energies after it."""
         # The first walk used fold_in(key, 0 ... sweeps - 1).
         further, _ = self.draw(params, data, jax.random.fold_in(key, most_sweeps(self.sweeps)), coefficients)
-        chunk = self._chunk(further.walkers)
-        return further, walker_energies(self.psi, params, further.walkers, coefficients, chunk)
+        return further, self._energies(params, further.walkers, coefficients)
+
+    def _energies(self, params: Any, walkers: Array, couplings: Any) -> Array:
+        return walker_energies(self.psi, params, walkers, couplings, self._chunk(walkers), self.potential)
 
     def robust(self, values: Array) -> Array:
         """Local energies, clipped."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from repro.numerics.sharding import all_gather
-from repro.vmc.physics.hamiltonian import System, potential_energy
+from repro.vmc.physics.hamiltonian import potential_energy
+
+Potential = Callable[[Array, Any], Array]
+"""(walkers (W, ...), couplings) -> potential energy, (W,)."""
 
 
-def local_energy(laplacian_ratio: Array, x: Array, system: System) -> Array:
+def local_energy(laplacian_ratio: Array, x: Array, couplings: Any, potential: Potential = potential_energy) -> Array:
     """E_L = -1/2 (sum_i d^2 psi / dx_i^2) / psi + V(x).
 
     With L = ln|psi| the ratio equals sum_i [ d^2 L/dx_i^2 + (dL/dx_i)^2 ]; near a node these two terms are huge and
@@ -21,12 +25,13 @@ def local_energy(laplacian_ratio: Array, x: Array, system: System) -> Array:
     Args:
         laplacian_ratio: (sum_i d^2 psi / dx_i^2) / psi, shape ``(...)``.
         x: positions, shape ``(..., A)``.
-        system: the couplings.
+        couplings: of the potential.
+        potential: V, in units in which the kinetic energy is -1/2 Laplacian.
 
     Returns:
         Local energies in hbar omega, shape ``(...)``.
     """
-    return -0.5 * laplacian_ratio + potential_energy(x, system)
+    return -0.5 * laplacian_ratio + potential(x, couplings)
 
 
 CLIP_WIDTH = 5.0

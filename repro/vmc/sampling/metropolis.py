@@ -158,7 +158,7 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps, unro
         proposal = x + width * moves.reshape(x.shape)
         proposal_log_p = log_density(proposal)
         accept = log_uniform < proposal_log_p - log_p
-        x = jnp.where(accept[:, None], proposal, x)
+        x = jnp.where(accept[:, *(None,) * (x.ndim - 1)], proposal, x)
         log_p = jnp.where(accept, proposal_log_p, log_p)
         acceptance = pmean(accept.astype(dtype))
         return (x, log_p, adapted_width(width, acceptance)), acceptance

@@ -1,0 +1,68 @@
+"""A run as a library has it: configuration, curve, outcome, and the state with its parameters."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from repro.config import RunConfig
+from repro.training import environment
+from repro.training.model import numerics, wavefunction_of
+from repro.training.restart import load_state
+from repro.training.rundir import RunDirectory
+from repro.vmc.ansatz.wavefunction import Wavefunction
+
+
+class LoadedRun(NamedTuple):
+    """A run.
+
+    Attributes:
+        config: its complete configuration.
+        result: the outcome, with the energy and its error in hbar omega; None while the run has not ended.
+        curve: columns by name, a row for each epoch; empty cells are NaN.
+        psi: the state as pure functions, in the run's precision.
+        params: its parameters; None where the run was stored without its checkpoint.
+        walkers: positions that follow ``|psi|^2``, shape ``(W, A)``; None likewise.
+    """
+
+    config: RunConfig
+    result: dict[str, Any] | None
+    curve: dict[str, np.ndarray]
+    psi: Wavefunction
+    params: Any
+    walkers: np.ndarray | None
+
+
+def load_run(path: str | Path) -> LoadedRun:
+    """Reads a run directory, of a run that has ended or not; nothing is written or trained.
+
+    Args:
+        path: of the run.
+
+    Raises:
+        InputError: if there is no run, or a file of it is damaged.
+    """
+    run = RunDirectory(Path(path))
+    config = run.read_config()
+    if run.ended:
+        verified = run.read_verified()
+        result, table = verified.result, verified.curve
+    else:
+        result, table = None, run.read_table(run.curve) if run.curve.exists() else b""
+    params, walkers = None, None
+    if run.checkpoint.exists():
+        with numerics(config.dtype, environment.select_device("cpu")):
+            state = load_state(config, run, None, "cpu").state
+        params, walkers = jax.tree.map(np.asarray, state.params), np.asarray(state.data.walkers)
+    return LoadedRun(config, result, _columns(table.decode()), wavefunction_of(config, config.dtype), params, walkers)
+
+
+def _columns(text: str) -> dict[str, np.ndarray]:
+    header, *rows = csv.reader(io.StringIO(text)) if text else [[]]
+    numbers = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(len(rows), len(header))
+    return dict(zip(header, numbers.T, strict=True))
