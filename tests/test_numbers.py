@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SystemConfig
+from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SpringConfig, SystemConfig
 from repro.optimizers.second_order import ASSEMBLED_WEIGHTS
 from repro.references import reference, stored_reference
 from repro.study.benchmarks.growth import WHOLE, growth
@@ -647,7 +647,7 @@ def level_told(value: float) -> str:
 
 
 def cell(one: Run, kind: bool = True) -> str:
-    """A run as the tables of docs/proximal.md have it."""
+    """A run as the tables of docs/proximal-results.md have it."""
     reached = ", ".join(level_told(epochs([one], level)[0]) for level in convergence.LEVELS)
     return f"{reached}; {ending(one, kind)}"
 
@@ -703,6 +703,21 @@ def ablation_lines() -> Iterable[Line]:
         )
 
 
+def extended_lines() -> Iterable[Line]:
+    """SPRING beyond the edge of the grid that it was tuned on."""
+    for damping, limit in product((0.1, 0.3, 1.0), (0.1, 0.3)):
+        default = " (the default)" if damping == limit == SpringConfig().damping else ""
+        yield (
+            f"| 0.1, {damping:g}, {limit:g}{default} | {{}} | {{}} |",
+            lambda damping=damping, limit=limit: (cell(extended(case, damping, limit)) for case in (A2, A3)),
+        )
+
+
+def extended(case: SystemConfig, damping: float, limit: float) -> Run:
+    options = {"learning_rate": 0.1, "damping": damping, "step_limit": limit}
+    return run(configure(particles=case.particles, v0=case.v0, optimizer="spring", epochs=300, **options))
+
+
 def of_large(name: str, system: SystemConfig) -> Run:
     return run(large.large_run(name, system))
 
@@ -720,14 +735,13 @@ def attracted() -> list[Run]:
 
 SIX_FREE = SystemConfig(6, 0.0)
 PROXIMAL = [
-    ("All {} runs are within 1 % by epoch {:.0f} and within 0.1 % by epoch {:.0f}**, half of them by epochs {:.0f}, "
-     "the "
-     "least that medians of forty can tell, and {:.0f}. {} of them end converged;",
+    ("**All {} runs are within 1 % by epoch {:.0f} and within 0.1 % by epoch {:.0f}.** Half of them are there by "
+     "epochs {:.0f} and {:.0f}. The first of these numbers is the smallest that can be measured. - {} of the runs "
+     "end converged.",
      lambda: (len(own()), own().max(), own(0.001).max(), np.median(own()), np.median(own(0.001)),
               count(all_of("proximal-dgd")))),
-    ("Of the study's DGD, 1000 epochs, {}, {} and {} of the {} cases converge, and {} of the {} runs diverge, {} of "
-     "them "
-     "without interaction",
+    ("the study's DGD with 1000 epochs: {}, {} and {} of the {} cases converge, and {} of the {} runs diverge, {} of "
+     "them without interaction",
      lambda: (*(count(dgd(seed)) for seed in SEEDS), len(CASES), word(sum(not one.complete for one in all_of("dgd"))),
               len(all_of("dgd")), word(sum(not one.complete for one in runs("dgd", FREE, SEEDS))))),
     ("The median of the final errors is {:.1g} %, the largest of the {} {:.1f} %.",
@@ -735,91 +749,88 @@ PROXIMAL = [
               errors(wanting("converged", all_of("proximal-dgd"))).max())),
     ("needs {:.2f} times as many epochs to 1 % in the median of the {} pairs (interval {:.2f} to {:.2f}).",
      lambda: (middle(pairs_with_dgd())[0], len(own()), *middle(pairs_with_dgd())[1:])),
-    ("of the {} pairs with less than five times {} are those in which proximal DGD is at that floor and DGD within 1 % "
-     "before epoch {}.",
+    ("In {} pairs the factor is less than five. In {} of these {} pairs, proximal DGD is at that floor and DGD within "
+     "1 % before epoch {}.",
      lambda: ((pairs_with_dgd() < 5).sum(),
-              ((pairs_with_dgd() < 5) & (own() == convergence.SMOOTHING) & (epochs(all_of("dgd")) < 200)).sum(), 200)),
-    ("All {} without interaction are among them, where the pretraining ends within a few per cent ({:.1f} to {:.1f} "
-     "times); in the {} others it is {:.1f} ({:.2f} to {:.2f};",
-     lambda: (word(int((pairs_with_dgd()[without_interaction()] < 5).sum())),
+              ((pairs_with_dgd() < 5) & (own() == convergence.SMOOTHING) & (epochs(all_of("dgd")) < 200)).sum(),
+              (pairs_with_dgd() < 5).sum(), 200)),
+    ("All {} pairs without interaction are among the {}. There the pretraining ends within a few per cent, and the "
+     "factor is {:.1f} to {:.1f}. In the {} other pairs it is {:.1f} ({:.2f} to {:.2f}).",
+     lambda: (word(int((pairs_with_dgd()[without_interaction()] < 5).sum())), (pairs_with_dgd() < 5).sum(),
               *spread(pairs_with_dgd()[without_interaction()]), (~without_interaction()).sum(),
               *middle(pairs_with_dgd()[~without_interaction()]))),
     ("An epoch takes {:.1f}, {:.1f} and {:.1f} times as long as one of DGD's with 2, 4 and 6 particles, and {:.1f}, "
      "{:.1f} and {:.1f} times as long as one of SPRING's",
      lambda: (*seconds_over("dgd"), *seconds_over("spring"))),
-    ("so that DGD needs {:.2f} times the seconds ({:.2f} to {:.2f}).", lambda: middle(of_claim("F16.seconds"))),
-    ("All are within 1 % by epoch {:.0f}, half of them by {:.0f}, and {} within 0.1 % by {:.0f}; the median error is "
-     "{:.1g} %.",
+    ("So DGD needs {:.2f} times the seconds ({:.2f} to {:.2f}).", lambda: middle(of_claim("F16.seconds"))),
+    ("Proximal DGD: all runs are within 1 % by epoch {:.0f}, half of them by {:.0f}, and {} within 0.1 % by {:.0f}. "
+     "The median error is {:.1g} %.",
      lambda: (epochs(large_own()).max(), np.median(epochs(large_own())), word(len(within(large_own(), 0.001))),
               within(large_own(), 0.001).max(), np.median(errors(large_own())))),
-    ("Of DGD's, 1000 epochs, {} are within 1 % at some time, half by epoch {:.0f}, and {} within 0.1 %; {} become "
-     "unstable, and the median error is {:.2f} %.",
+    ("DGD, 1000 epochs: {} runs are within 1 % at some time, half of all by epoch {:.0f}, and {} within 0.1 %. {} "
+     "become unstable. The median error is {:.2f} %.",
      lambda: (word(len(within(runs("dgd", PAPER_CASES, profile="paper"), 0.01))),
               np.median(epochs(runs("dgd", PAPER_CASES, profile="paper"))),
               word(len(within(runs("dgd", PAPER_CASES, profile="paper"), 0.001))),
-              word(count(runs("dgd", PAPER_CASES, profile="paper"), "unstable")),
+              word(count(runs("dgd", PAPER_CASES, profile="paper"), "unstable")).capitalize(),
               np.median(errors(runs("dgd", PAPER_CASES, profile="paper"))))),
-    ("A = 3, V0 = 20 takes {:.0f} and {:.0f} epochs and ends at {:.4f} % (DGD {:.0f}, {:.0f} and {:.2f} %);",
+    ("A = 3, V0 = 20: proximal DGD takes {:.0f} and {:.0f} epochs and ends at {:.4f} % (DGD {:.0f}, {:.0f} and "
+     "{:.2f} %).",
      lambda: (*at_size("proximal-dgd", A3), *at_size("dgd", A3))),
-    ("A = 2, V0 = -10 takes {:.0f} and {:.0f} and ends at {:.4f} %, its standard error (DGD {:.0f}, never and {:.2f} "
-     "%).",
+    ("A = 2, V0 = -10: proximal DGD takes {:.0f} and {:.0f} epochs and ends at {:.4f} %, which is its standard error "
+     "(DGD {:.0f}, never and {:.2f} %).",
      lambda: (*at_size("proximal-dgd", A2), at_size("dgd", A2)[0], at_size("dgd", A2)[2])),
-    ("is A = 4 without interaction, at {:.2f} %", lambda: [at_size("proximal-dgd", SystemConfig(4, 0.0))[2]]),
+    ("stays above 0.1 %: A = 4 without interaction, at {:.2f} %",
+     lambda: [at_size("proximal-dgd", SystemConfig(4, 0.0))[2]]),
     *case_lines(),
     # Where it loses, and why
-    ("the run ends, {:.1f} % *below* the exact energy", lambda: errors(runs("proximal-dgd", [SIX_FREE], [2]))),
-    ("where ours takes {:.0f} epochs to 0.1 % for six particles and {:.0f} for four, and ends at {:.3f} and {:.2f} % "
-     "(seed "
-     "0; at four, {:.0f} and {:.0f} epochs in the others)",
+    ("The run ends {:.1f} % *below* the exact energy", lambda: errors(runs("proximal-dgd", [SIX_FREE], [2]))),
+    ("There proximal DGD takes {:.0f} epochs to 0.1 % for six particles and {:.0f} for four, and ends at {:.3f} and "
+     "{:.2f} % (seed 0; with four particles, {:.0f} and {:.0f} epochs in the other seeds).",
      lambda: (*epochs(runs("proximal-dgd", [SIX_FREE]), 0.001), *epochs(runs("proximal-dgd", FREE[2:3]), 0.001),
               *errors(runs("proximal-dgd", [SIX_FREE])), *errors(runs("proximal-dgd", FREE[2:3])),
               *epochs(runs("proximal-dgd", FREE[2:3], (1, 2)), 0.001))),
-    ("{:.0f} epochs to 1 % at 6, 20 (SPRING {:.0f}, the study's DGD {:.0f}, and that diverges later)",
+    ("At 6, 20 it takes {:.0f} epochs to 1 % (SPRING {:.0f}; the study's DGD {:.0f}, and that run diverges later).",
      lambda: (epochs(runs(name, [SystemConfig(6, 20.0)]))[0] for name in ("proximal-dgd", "spring", "dgd"))),
-    ("it comes within {:.2f}, {:.4f} and {:.2f} % in 100 epochs, from {:.0f} to {:.0f} % above, where DGD is at "
-     "{:.1f} to "
-     "{:.1f} % and KFAC at {:.1f} to {:.1f} %.",
+    ("Proximal DGD comes within {:.2f}, {:.4f} and {:.2f} % in 100 epochs, from {:.0f} to {:.0f} % above the exact "
+     "energy. DGD is then at {:.1f} to {:.1f} %, and KFAC at {:.1f} to {:.1f} %.",
      lambda: (*large_errors("proximal-dgd", (TEN[1], TEN[0], TEN[2])),
               *spread([100 * (first_excess(system) - 1) for system in TEN]), *spread(large_errors("dgd", TEN)),
               *spread(large_errors("kfac", TEN)))),
-    ("the pretraining leaves the energy at {:.1f} and {:.1f} times the exact one, and 100 epochs bring it to {:.0f} "
-     "and "
-     "{:.0f} % above (DGD {:.0f} and {:.0f} %, KFAC {:.0f} and {:.0f} %)",
+    ("The pretraining leaves the energy at {:.1f} and {:.1f} times the exact one. Then 100 epochs bring it to {:.0f} "
+     "and {:.0f} % above (DGD {:.0f} and {:.0f} %, KFAC {:.0f} and {:.0f} %)",
      lambda: (*map(first_excess, LARGER), *large_errors("proximal-dgd", LARGER), *large_errors("dgd", LARGER),
               *large_errors("kfac", LARGER))),
     # What each part is worth
     *ablation_lines(),
     # minSR and SPRING
+    *extended_lines(),
     ("comes within 1 % in all {} runs, by epoch {:.0f} at the latest, half of them by {:.0f}, and within 0.1 % in {}, "
-     "half "
-     "of them by {:.0f}; all {} count as converged",
+     "half of them by {:.0f}. All {} runs count as converged",
      lambda: (len(within(all_of("spring"), 0.01)), epochs(all_of("spring")).max(), np.median(epochs(all_of("spring"))),
               len(within(all_of("spring"), 0.001)), np.median(epochs(all_of("spring"), 0.001)),
               count(all_of("spring")))),
-    ("it needs fewer epochs to 1 % than proximal DGD in {} of the {} pairs and more in {}, to 0.1 % fewer in {} and "
-     "more "
-     "in {}: {:.2f} times as many in the median ({:.2f} to {:.2f}).",
+    ("it needs fewer epochs to 1 % in {} of the {} pairs and more in {}. To 0.1 % it needs fewer in {} and more in {}. "
+     "In the median it needs {:.2f} times as many epochs to 0.1 % ({:.2f} to {:.2f}).",
      lambda: ((epochs(all_of("spring")) < own()).sum(), len(own()), (epochs(all_of("spring")) > own()).sum(),
               (epochs(all_of("spring"), 0.001) < own(0.001)).sum(), (epochs(all_of("spring"),
               0.001) > own(0.001)).sum(),
               *middle(spring_over_ours(0.001)))),
-    ("Its final energy is the better one in {}, its median error {:.3f} % against {:.3f} %.",
+    ("Its final energy is the better one in {} pairs. Its median error is {:.3f} %, that of proximal DGD {:.3f} %.",
      lambda: ((errors(all_of("spring")) < errors(all_of("proximal-dgd"))).sum(), np.median(errors(all_of("spring"))),
               np.median(errors(all_of("proximal-dgd"))))),
-    ("the last state is {:.1f} % too high, where proximal DGD is at {:.3f} %; with seeds 1 and 2 it ends at {:.3f} and "
+    ("Its last state is {:.1f} % too high, where proximal DGD is at {:.3f} %. With seeds 1 and 2 it ends at {:.3f} and "
      "{:.2f} %.",
      lambda: (*errors(runs("spring", [SystemConfig(6, -20.0)])), *errors(runs("proximal-dgd", [SystemConfig(6,
               -20.0)])),
               *errors(runs("spring", [SystemConfig(6, -20.0)], (1, 2))))),
-    ("comes within 1 % in {} of the {} runs ({}, {} and {} by seed), half of all by {:.0f}, and within 0.1 % in {}; "
-     "{} end "
-     "converged, {} are unstable and {} stuck, {} of the {} with an attraction of 20 among them. The median of its "
-     "final "
-     "errors is {:.3f} %.",
+    ("comes within 1 % in {} of the {} runs ({}, {} and {} by seed), half of all by {:.0f}, and within 0.1 % in {}. "
+     "- {} runs end converged, {} are unstable and {} stuck. Of the {} runs with an attraction of 20, {} are among "
+     "these. The median of its final errors is {:.3f} %.",
      lambda: (len(within(all_of("minsr"), 0.01)), len(all_of("minsr")),
               *(len(within(runs("minsr", seeds=[seed]), 0.01)) for seed in SEEDS), np.median(epochs(all_of("minsr"))),
               len(within(all_of("minsr"), 0.001)), count(all_of("minsr")), word(count(all_of("minsr"), "unstable")),
-              word(count(all_of("minsr"), "stuck")), len(attracted()) - count(attracted()), len(attracted()),
+              word(count(all_of("minsr"), "stuck")), len(attracted()), len(attracted()) - count(attracted()),
               np.median(errors(all_of("minsr"))))),
 ]  # fmt: skip
 GUIDE = [
@@ -837,7 +848,7 @@ TABLE = {
     "docs/results.md": RESULTS,
     "docs/claims.md": CLAIMS,
     "docs/optimizers.md": OPTIMIZERS_TEXT,
-    "docs/proximal.md": PROXIMAL,
+    "docs/proximal-results.md": PROXIMAL,
     "docs/use-dgd.md": GUIDE,
 }
 
