@@ -265,7 +265,7 @@ README = [
     ("| `laptop` | {} | {} | {} | {:.0f} min |", lambda: (*profile_row("laptop"), minutes("laptop"))),
     ("| `paper` | {} | {} | {} | {:.0f} min (", lambda: (*profile_row("paper"), minutes("paper"))),
     ("took {:.2f}, {:.2f} and {:.1f} s at A = 2, 4 and 6 on two cores", lambda: benchmark("dgd")),
-    ("and {:.1f}, {:.1f} and {:.0f} s when written with dense matrices", lambda: benchmark("dgd, dense")),
+    ("It took {:.1f}, {:.1f} and {:.0f} s when written with dense matrices", lambda: benchmark("dgd, dense")),
     ("The study takes {}; a trained state of A = 2, V0 = -10 needs {:.0f}, one of A = 5, V0 = -20 some {:.0f}0,",
      lambda: (STUDY.sweeps, walks("auto")["sweeps"][2, -10], walks("auto")["sweeps"][5, -20] / 10)),
 ]  # fmt: skip
