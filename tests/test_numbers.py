@@ -323,24 +323,24 @@ RESULTS = [
     ("jumps once more to about {:.0f} % above the exact energy between epochs 200 and 250,",
      lambda: (100 * convergence.relative_error(run(study_run("dgd", A2, 2, "paper")).curve["energy"], exact_energy(A2))
               [200:250].median(),)),
-    ("A {} of the study's walkers and a {} of its sweeps.",
+    ("has a {} of the study's walkers and a {} of its sweeps.",
      lambda: (fraction(LAPTOP.walkers / STUDY.walkers), {10: "tenth"}[STUDY.sweeps // LAPTOP.sweeps])),
     ("DGD converges in **{}, {} and {} of the {} cases**",
      lambda: (*(count(dgd(seed)) for seed in SEEDS), len(CASES))),
     ("in {} or {} of {} with up to four particles, in {} to {} of {} with five and six.",
      lambda: (*spread([count(dgd(seed, FEW)) for seed in SEEDS]), len(FEW),
               *spread([count(dgd(seed, MANY)) for seed in SEEDS]), len(MANY))),
-    ("Of the other {} runs {} end {:.0f} to {:.0f} % too high, and {} become unstable",
+    ("Of the other {} runs, {} end {:.0f} to {:.0f} % too high, and {} become unstable.",
      lambda: (len(all_of("dgd")) - count(all_of("dgd")), word(count(all_of("dgd"), "stuck")),
               *spread(too_high(all_of("dgd"))), word(count(all_of("dgd"), "unstable")))),
-    ("corrected by MINRES converges in **{} of {}**, Adam, given ten times the epochs, in {}, quasi-Newton KFAC in {}, "
-     "KFAC in {} and natural gradient descent in {}; the other runs of these two {}; one seed each.",
+    ("corrected by MINRES converges in **{} of {}** cases. Adam, with ten times the epochs, converges in {}, "
+     "quasi-Newton KFAC in {}, KFAC in {} and natural gradient descent in {}. The other runs of the last two {}.",
      lambda: (count(runs("qn-mr-kfac")), len(CASES),
               *(count(runs(name)) for name in ("adam", "qn-kfac", "kfac", "ngd")),
               "all become unstable" if not count(runs("kfac") + runs("ngd"), "stuck") else "do not")),
     ("With `--protocol deck` all {} runs of the five second-order optimisers (A = 2, V0 = -10, laptop profile,",
      printed_unstable),
-    ("quasi-Newton KFAC ends with {:.0f} times DGD's error and {:.1f} times its fluctuations",
+    ("Quasi-Newton KFAC ends with {:.0f} times DGD's error and {:.1f} times its fluctuations",
      lambda: [middle(of_claim(f"F10.{what}.qn-kfac"))[0] for what in ("accuracy", "stability")]),
     ("Quasi-Newton KFAC with MINRES ends with {:.2f} times DGD's error and {:.2f} times its fluctuations",
      lambda: [middle(of_claim(f"F10.{what}.qn-mr-kfac"))[0] for what in ("accuracy", "stability")]),
@@ -353,7 +353,8 @@ RESULTS = [
     ("Natural gradient descent is steadier than DGD in {} of the {} cases; in {} both diverge.",
      lambda: (word(int((of_claim("F06.cases") < 1).sum())), len(CASES),
               word(sum(not any(one.complete for one in pair) for pair in zip(runs("ngd"), runs("dgd"), strict=True))))),
-    ("DGD fluctuates at least {} times less than it, and quasi-Newton KFAC at least {} times less than KFAC",
+    ("DGD fluctuates at least {} times less than natural gradient descent, and quasi-Newton KFAC at least {} times "
+     "less than KFAC",
      lambda: (math.floor(of_claim("F06").min()), math.floor(of_claim("F02").min()))),
     ("({:.1f} to {:.1f} times its seconds). DGD needs {:.0f} to {:.0f} times fewer epochs to 1 % than Adam, and in the "
      "median {:.0f} s where Adam needs {:.0f} (A = 2), {:.0f} s where Adam needs {:.0f} (A = 3).",
@@ -361,42 +362,43 @@ RESULTS = [
     ("{} run of five converges, {} of five.",
      lambda: (word(count(runs("qn-kfac", [A3], FIVE))), word(count(runs("kfac", [A3], FIVE))))),
     # Proximal DGD, SPRING and minSR
-    ("by epoch {:.0f} and within 0.1 % by epoch {:.0f}, half of the runs by {:.0f} and {:.0f}; after {} epochs the "
-     "median of their errors is {:.1g} %, and {} of {} are converged",
+    ("by epoch {:.0f} and within 0.1 % by epoch {:.0f}. Half of the runs are there by epochs {:.0f} and {:.0f}. "
+     "After {} epochs the median of their errors is {:.1g} %, and {} of {} are converged",
      lambda: (epochs(all_of("proximal-dgd")).max(), epochs(all_of("proximal-dgd"), 0.001).max(),
               np.median(epochs(all_of("proximal-dgd"))), np.median(epochs(all_of("proximal-dgd"), 0.001)),
               EPOCHS["proximal-dgd"], np.median(errors(all_of("proximal-dgd"))), count(all_of("proximal-dgd")),
               len(all_of("proximal-dgd")))),
     ("without interaction, has left the ground state again, to {:.1f} % below it",
      lambda: [errors(all_of("proximal-dgd")).max()]),
-    ("In the median DGD needs {:.2f} times the epochs to 1 % and {:.2f} times the seconds: whether five times, as we "
-     "asked, {} pairs do not tell ({:.2f} to {:.2f}, {:.2f} to {:.2f}).",
+    ("In the median DGD needs {:.2f} times the epochs to 1 % and {:.2f} times the seconds. We asked for five times. "
+     "The {} pairs do not decide this ({:.2f} to {:.2f}, {:.2f} to {:.2f}).",
      lambda: (middle(of_claim("F16.speed"))[0], middle(of_claim("F16.seconds"))[0], len(of_claim("F16.speed")),
               *middle(of_claim("F16.speed"))[1:], *middle(of_claim("F16.seconds"))[1:])),
     ("SPRING is within 1 % in all {} runs, too, by epoch {:.0f}, and within 0.1 % in {}, half of them by {:.0f} and "
-     "{:.0f}, which is {:.2f} times as many epochs to 0.1 % in the median of the pairs ({:.2f} to {:.2f})",
+     "{:.0f}. In the median of the pairs, it needs {:.2f} times as many epochs to 0.1 % as proximal DGD ({:.2f} to "
+     "{:.2f}).",
      lambda: (np.isfinite(epochs(all_of("spring"))).sum(), epochs(all_of("spring")).max(),
               np.isfinite(epochs(all_of("spring"), 0.001)).sum(), np.median(epochs(all_of("spring"))),
               np.median(epochs(all_of("spring"), 0.001)), *middle(spring_over_ours(0.001)))),
-    ("minSR within 1 % in {} of {}, and {} of its runs end converged.",
+    ("minSR is within 1 % in {} of {} runs, and {} of its runs end converged.",
      lambda: (np.isfinite(epochs(all_of("minsr"))).sum(), len(all_of("minsr")), count(all_of("minsr")))),
     # At the study's own size
-    ("DGD converges in **{} of the {} cases** (F09): {} end {:.1f} and {:.1f} % too high, and {} become unstable",
-     lambda: (count(large_dgd()), len(CASES), word(count(large_dgd(), "stuck")), *too_high(large_dgd()),
+    ("DGD converges in **{} of the {} cases** (F09). {} end {:.1f} and {:.1f} % too high, and {} become unstable",
+     lambda: (count(large_dgd()), len(CASES), word(count(large_dgd(), "stuck")).capitalize(), *too_high(large_dgd()),
               word(count(large_dgd(), "unstable")))),
     ("A = 4, V0 = -20 and A = 5 and 6, V0 = 20 blow up, A = 2 and 3 without interaction leave the exact state again{}",
      lambda: ["." if unstable(large_dgd()) == {
          SystemConfig(4, -20.0), SystemConfig(5, 20.0), SystemConfig(6, 20.0), SystemConfig(2, 0.0),
          SystemConfig(3, 0.0)} else " no more"]),
-    ("had the runs ended earlier, {} to {} would have converged.", lambda: spread(would_have(large_dgd()))),
-    ("Proximal DGD was run in the {} cases with up to four particles: all are within 1 % by epoch {:.0f}, {} within "
+    ("If the runs had ended earlier, {} to {} would have converged.", lambda: spread(would_have(large_dgd()))),
+    ("Proximal DGD was run in the {} cases with up to four particles. All are within 1 % by epoch {:.0f}, {} within "
      "0.1 % by {:.0f} (A = 4 without interaction ends at {:.2f} %), and the median error is {:.1g} %, where DGD's is "
      "{:.2f} %.",
      lambda: (word(len(PAPER_CASES)), epochs(large_own()).max(), word(len(within(large_own(), 0.001))),
               within(large_own(), 0.001).max(), errors(large_own())[PAPER_CASES.index(SystemConfig(4, 0.0))],
               np.median(errors(large_own())), np.median(errors(runs("dgd", PAPER_CASES, profile="paper"))))),
     ("A = 2, V0 = -10: quasi-Newton KFAC with MINRES ends {:.3f} % too high, Adam after 10,000 epochs {:.2f} %, DGD "
-     "{:.1f} %, quasi-Newton KFAC {:.0f} %, and KFAC and natural gradient descent are {}.",
+     "{:.1f} %, quasi-Newton KFAC {:.0f} %. KFAC and natural gradient descent are {}.",
      lambda: (*at_the_studys_size(A2, "qn-mr-kfac", "adam", "dgd", "qn-kfac"),
               how(*runs("kfac", [A2], profile="paper"), *runs("ngd", [A2], profile="paper")))),
     ("A = 3, V0 = 20: DGD ends {:.2f} % and quasi-Newton KFAC with MINRES {:.2f} % too high, Adam {:.1f} %",
@@ -405,27 +407,28 @@ RESULTS = [
     ("KFAC diverges, quasi-Newton KFAC and natural gradient descent are {}.",
      lambda: [how(*runs("qn-kfac", [A3], profile="paper"), *runs("ngd", [A3], profile="paper"))]),
     # How it scales
-    ("an epoch of DGD grows as A^{:.1f}, of KFAC as A^{:.1f}, its memory as A^{:.1f} ({:.1f} GB with twenty) and "
-     "A^{:.1f}",
+    ("an epoch of DGD grows as A^{:.1f}, of KFAC as A^{:.1f}. The memory of DGD grows as A^{:.1f} ({:.1f} GB with "
+     "twenty), that of KFAC as A^{:.1f}.",
      lambda: (grown("dgd", "A"), grown("kfac", "A"), grown("dgd", "A", "memory"),
               whole_epochs("peak_memory_gb")["dgd", 20], grown("kfac", "A", "memory"))),
-    ("with two particles it takes {:.1f} times as long as one of KFAC, with six to twenty {:.1f} to {:.0f} times",
+    ("With two particles an epoch of DGD takes {:.1f} times as long as one of KFAC, with six to twenty {:.1f} to "
+     "{:.0f} times",
      lambda: (*over("dgd", "kfac", [2]), *spread(over("dgd", "kfac", (6, 10, 16, 20))))),
-    ("from two particles on it has grown {:.1f} to {:.1f} times as much as KFAC's",
+    ("from two particles on, DGD's epoch has grown {:.1f} to {:.1f} times as much as KFAC's",
      lambda: spread([item.value for item in growth_ratios([])])),
     ("proximal DGD is within {:.1f} %, DGD {:.1f} to {:.1f} %, KFAC {:.1f} to {:.1f} %",
      lambda: (large_errors("proximal-dgd", TEN).max(), *spread(large_errors("dgd", TEN)),
               *spread(large_errors("kfac", TEN)))),
     ("{:.0f} and {:.0f} % (DGD), {:.0f} and {:.0f} % (proximal DGD), {:.0f} and {:.0f} % (KFAC) too high",
      lambda: (*large_errors("dgd", LARGER), *large_errors("proximal-dgd", LARGER), *large_errors("kfac", LARGER))),
-    ("With walkers an epoch grows as W^{:.1f} to W^{:.1f} for the study's optimisers and for proximal DGD, as W^{:.1f} "
+    ("An epoch grows as W^{:.1f} to W^{:.1f} for the study's optimisers and for proximal DGD, as W^{:.1f} "
      "for SPRING and W^{:.1f} for minSR",
      lambda: (*spread([grown(name, "W") for name in (*OPTIMIZERS, "proximal-dgd")]), grown("spring", "W"),
               grown("minsr", "W"))),
-    ("with four particles and 4096 of them they take {:.1f} and {:.1f} s, DGD and proximal DGD {}.",
+    ("with four particles and 4096 walkers they take {:.1f} and {:.1f} s, DGD and proximal DGD {}.",
      lambda: (*(whole_epochs(walkers=4096)[name, 4] for name in ("spring", "minsr")),
               " and ".join({f"{whole_epochs(walkers=4096)[name, 4]:.1f}" for name in ("dgd", "proximal-dgd")}))),
-    ("They in turn grow least with particles (A^{:.1f} and A^{:.1f}).",
+    ("In turn, they grow least with particles (A^{:.1f} and A^{:.1f}).",
      lambda: (grown("spring", "A"), grown("minsr", "A"))),
     ("An epoch of proximal DGD takes {:.1f} to {:.1f} times as long as one of DGD up to ten particles; with sixteen "
      "and twenty {:.1f} and {:.1f} times",
