@@ -609,11 +609,10 @@ OPTIMIZERS_TEXT = [
      lambda: (thrown_off(free(3, 0)), first_off(free(3, 0)), *lost(free(3, 0), free(6, 0)))),
     ("A = 2 is thrown off by up to {:.1f} % and ends at {:.5f}({:.0f}).",
      lambda: (thrown_off(free(2, 0)), free(2, 0).result["energy"], 1e5 * free(2, 0).result["energy_error"])),
-    ("With seed 1 A = 2 and 3 are gone at {} and {}, A = 4, 5 and 6 end exact to {:.1g} %; with seed 2 A = 2 is gone "
-     "at "
-     "{}.",
+    ("With seed 1, A = 2 and 3 are lost at epochs {} and {}. A = 4, 5 and 6 end exact to {:.1g} %. - With seed 2, A "
+     "= 2 is lost at {}.",
      lambda: (*lost(free(2, 1), free(3, 1)), errors([free(A, 1) for A in (4, 5, 6)]).max(), *lost(free(2, 2)))),
-    ("at the study's own size A = 2 and 3 are gone at {} and {}.",
+    ("at the study's own size A = 2 and 3 are lost at {} and {}.",
      lambda: lost(free(2, 0, "paper"), free(3, 0, "paper"))),
 ]  # fmt: skip
 
