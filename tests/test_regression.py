@@ -197,7 +197,7 @@ def test_there_are_stored_runs():
 
 LAPTOP = configure(particles=2, v0=-10.0).sampling
 ROUNDED = {"proximal-dgd-A6-V0-seed2-ab1ba88f", "spring-A10-V0-seed0-52a02868"}
-"""Runs that end below the exact energy, as their orbitals are dependent to single precision (docs/proximal-results.md)."""
+"""Runs that end below the exact energy: orbitals dependent to single precision (docs/proximal-results.md)."""
 
 
 @pytest.mark.parametrize("path", STORED, ids=[path.name for path in STORED])

@@ -1,4 +1,4 @@
-"""Reference energies that owe nothing to Monte Carlo: exact, configuration interaction, Hartree-Fock, DMRG."""
+"""Reference energies without Monte Carlo: exact, configuration interaction, Hartree-Fock, DMRG."""
 
 from repro.references.catalogue import METHODS, Reference, reference
 from repro.references.stored import known_energy, stored_reference

@@ -1,4 +1,4 @@
-"""One door to all reference energies.
+"""All reference energies, by the name of the method.
 
 A method is imported when it computes: most of what asks for a reference finds it stored, and JAX takes seconds to load.
 """

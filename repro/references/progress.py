@@ -1,4 +1,4 @@
-"""How long calculations tell how far they are."""
+"""The progress reports of long calculations."""
 
 from __future__ import annotations
 

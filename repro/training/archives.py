@@ -1,4 +1,4 @@
-"""Archives of arrays (.npz), read without trusting them: no pickle, no size but the file's own, no bit unchecked."""
+"""Reads archives of arrays (.npz) without trusting them: no pickle, no size but the file's own, every bit checked."""
 
 from __future__ import annotations
 

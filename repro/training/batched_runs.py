@@ -1,4 +1,4 @@
-"""Several runs, each epoch of all in one vectorised program."""
+"""Trains several runs together: one vectorised program computes an epoch of all of them."""
 
 from __future__ import annotations
 

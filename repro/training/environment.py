@@ -1,4 +1,4 @@
-"""Where a run was made: versions, device, threads, memory, revision."""
+"""The environment of a run: versions, device, threads, memory, revision."""
 
 from __future__ import annotations
 

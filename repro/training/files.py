@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a crash or a second writer never meets one half-written."""
+"""Writes files so that a reader, a crash or a second writer never finds one that is half-written."""
 
 from __future__ import annotations
 

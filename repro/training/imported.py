@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere: the one that the study's authors stored, as the beginning of a run.
+"""Imports a network that was trained elsewhere: a run can begin with the one that the study's authors stored.
 
 Their file is an archive of PyTorch's: a zip whose records ``data/0``, ``data/1``, ... are the raw bytes of the tensors,
 little end first, in the order in which they were saved. The sizes alone tell what belongs to what; the pickle beside

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that work looks at when it can end in order; the end of a parent as such a wish."""
+"""SIGINT, SIGTERM and the end of the parent process as a request to stop; work checks it when it can stop in order."""
 
 from __future__ import annotations
 

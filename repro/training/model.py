@@ -1,4 +1,4 @@
-"""What a configuration stands for: the wavefunction, the two phases of epochs, and the numerics they run in."""
+"""Builds a configuration's model: the wavefunction, the two phases of epochs, and the numerics that they run in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phase of a run: epochs in chunks of about a second, a row of the curve for each, a checkpoint now and then."""
+"""One phase of a run: epochs in chunks of about a second, a row of the curve for each, regular checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretraining: the network is fitted to the oscillator's orbitals before its energy is looked at."""
+"""Pretraining: the network is fitted to the oscillator's orbitals before its energy is minimised."""
 
 from __future__ import annotations
 

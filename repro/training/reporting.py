@@ -1,4 +1,4 @@
-"""How a run tells what it is doing, without knowing to whom."""
+"""The interface by which a run reports its progress, independent of who displays it."""
 
 from __future__ import annotations
 

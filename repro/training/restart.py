@@ -1,4 +1,4 @@
-"""What a run can begin from: its own checkpoint, or the pretraining of another run."""
+"""The starting points of a run: its own checkpoint, or the pretraining of another run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far single precision moves an energy: local energies of the same walkers in double precision beside it.
+"""The effect of single precision on an energy: local energies of the same walkers are compared in double precision.
 
 A determinant is the same however its orbitals are mixed, so nothing that walkers say keeps orbitals from becoming
 dependent. Where they are, to single precision, an energy can be wrong by far more than its statistical error.

@@ -1,4 +1,4 @@
-"""Run directories: what is in one, and the rules by which one is made, resumed or refused."""
+"""Run directories: their content, and the rules by which one is made, resumed or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run takes at the very least, in memory and time, and whether the machine has it: asked before it begins."""
+"""The least memory and time that a run needs, checked against the machine before the run begins."""
 
 from __future__ import annotations
 

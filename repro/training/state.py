@@ -1,4 +1,4 @@
-"""What an optimisation carries from one epoch to the next."""
+"""The state that an optimisation carries from one epoch to the next."""
 
 from __future__ import annotations
 

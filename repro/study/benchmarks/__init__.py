@@ -1,1 +1,1 @@
-"""Seconds and memory: of whole epochs, of their parts, of other packages at the same work."""
+"""Benchmarks: seconds and memory of whole epochs, of their parts, and of other packages at the same work."""

@@ -1,4 +1,4 @@
-"""What ``repro bench parts`` measured: names of the parts, and the laws by which they grow."""
+"""The measurements of ``repro bench parts``: names of the parts, and the power laws by which they grow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near Kronecker factors come to the Fisher metric, in small states of many seeds: a table for claims to rest on.
+"""How well Kronecker factors approximate the Fisher metric, in small states of many seeds: a table for the claims.
 
 A state is trained in some ten seconds and is the same wherever it is trained, but for rounding: it is a matter of
 doubles and of Adam. So the table is confirmed by training any one of its states again, as F12 and ``repro verify`` do.

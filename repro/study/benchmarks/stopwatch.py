@@ -1,4 +1,4 @@
-"""What all benchmarks measure with, in a process of their own."""
+"""Timing and memory measurement, shared by all benchmarks, in a process of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements in processes of their own, one after the other: none has another's memory, programs or threads."""
+"""Runs each measurement in a separate process, one after the other, so that none shares memory, programs or threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is timed beside other packages and by whom, and of which states walks and metrics are compared."""
+"""The tasks that are timed in each package, and the states for which walks and metrics are compared."""
 
 from repro.study.runs.profiles import PROFILES
 

@@ -1,4 +1,4 @@
-"""The sentences behind the words of a figure: what "converged" means, how speed and fluctuations are measured."""
+"""Definitions of the words in figures: what "converged" means, how speed and fluctuations are measured."""
 
 from __future__ import annotations
 

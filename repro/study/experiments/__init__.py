@@ -1,1 +1,1 @@
-"""Comparisons that are more than a row of runs: ablations, many particles, the authors' data, the ledger."""
+"""Comparisons that need more than a list of runs: ablations, many particles, the authors' data, the ledger."""

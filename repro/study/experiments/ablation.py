@@ -1,4 +1,4 @@
-"""What each part of proximal DGD is worth: runs without it, beside those that have all of them."""
+"""Ablation of proximal DGD: runs without one part, compared with runs that have all parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Fisher metric of a small state as a matrix, beside what Kronecker factors make of it."""
+"""The Fisher metric of a small state as a matrix, and its approximation by Kronecker factors."""
 
 from __future__ import annotations
 

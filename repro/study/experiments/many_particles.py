@@ -1,4 +1,4 @@
-"""More particles than the study has: do they train, on what an ordinary machine has?"""
+"""Runs with more particles than the study has: do they train on an ordinary machine?"""
 
 from __future__ import annotations
 

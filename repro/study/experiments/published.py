@@ -1,4 +1,4 @@
-"""What the study's authors published as data: their network to begin with, and the one energy curve that they stored.
+"""The data that the study's authors published: the network at the start of their runs, and one energy curve.
 
 Their network is not part of the project: its hash names it in the configurations of the runs that begin with it, and
 ``repro import-published`` makes it of a copy of their repository. Of their curve (DGD, A = 2, V0 = -10, 4096 walkers,

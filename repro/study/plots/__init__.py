@@ -1,1 +1,1 @@
-"""What figures are drawn with."""
+"""Plotting code that the figures share."""

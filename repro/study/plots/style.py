@@ -1,4 +1,4 @@
-"""One look for all figures: colours that differ in grey, and lines that differ without colour."""
+"""One style for all figures: colours that can be told apart in grey, lines that can be told apart without colour."""
 
 from __future__ import annotations
 

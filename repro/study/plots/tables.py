@@ -1,4 +1,4 @@
-"""Tables and sentences that several figures share: how runs ended, how soon, how near."""
+"""Tables and sentences that several figures share: how runs ended, how fast they were, how accurate they are."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is made of the results: notebooks carried out, one page, tables on a terminal."""
+"""Output of the results: executed notebooks, a report of one page, tables on a terminal."""

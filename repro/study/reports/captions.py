@@ -1,4 +1,4 @@
-"""What a figure's notebook says of it, for the report: title, caption, and the words for who cannot see the picture.
+"""Title, caption and alternative text of a figure, taken from its notebook for the report.
 
 A notebook begins with a cell of Markdown: a title, the claim, and paragraphs, one of which begins with
 :data:`DRAWN`. The report takes its captions from there, so that both say the same.

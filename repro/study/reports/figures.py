@@ -1,4 +1,4 @@
-"""Figures through papermill: parameters checked, the running interpreter's kernel, every output in its place."""
+"""Makes figures with papermill: checks parameters, uses the running interpreter's kernel, puts outputs in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters of notebooks: papermill only warns of an unknown one, and takes a value of any type."""
+"""Checks the parameters of notebooks: papermill only warns of an unknown one, and takes a value of any type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One self-contained page: the verdicts, every figure, the ledger, where it all came from."""
+"""The report as one self-contained page: the verdicts, every figure, the ledger, and the provenance."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The runs of the study: which there are, where they are stored, how they are made, when one has converged."""
+"""The runs of the study: the list, the store, how runs are made, and when a run has converged."""

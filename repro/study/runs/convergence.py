@@ -1,4 +1,4 @@
-"""When a run counts as converged, and how much its energy still fluctuates: defined here and nowhere else."""
+"""Defines when a run counts as converged, and how much its energy still fluctuates; nothing else defines these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going on where something stored is damaged: what is wrong becomes a line, and the rest is still looked at."""
+"""Goes on where a stored file is damaged: the problem becomes a line, and the other files are still checked."""
 
 from __future__ import annotations
 

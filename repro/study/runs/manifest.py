@@ -1,4 +1,4 @@
-"""What is stored with the project: checksums of every file, and how runs get in."""
+"""The manifest of stored files: the checksum of every file, and how runs are added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three sizes at which everything can be run."""
+"""Profiles: three sizes at which everything can be run."""
 
 from __future__ import annotations
 

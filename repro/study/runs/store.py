@@ -1,4 +1,4 @@
-"""Finding the runs that a figure needs among the stored ones, by content hash, or making them."""
+"""Finds the runs that a figure needs among the stored ones, by content hash, or trains them."""
 
 from __future__ import annotations
 

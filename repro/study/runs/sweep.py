@@ -1,4 +1,4 @@
-"""Many runs at once: processes with a share of the processors each, and a table that says how the runs stand.
+"""Trains many runs at once: each process has a share of the processors, and a table shows the state of the runs.
 
 A process makes one run or, on a GPU, a batch of runs that one compiled program trains together.
 """

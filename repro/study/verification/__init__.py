@@ -1,1 +1,1 @@
-"""Whether what is stored can be trusted: files, numbers against each other, and runs made again."""
+"""Verification of stored data: files, numbers against each other, and runs trained again."""

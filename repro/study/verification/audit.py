@@ -1,4 +1,4 @@
-"""Runs trained again for their first epochs, and how what comes out is compared with what is stored."""
+"""The audit: trains runs again for their first epochs, and compares the result with the stored curve."""
 
 from __future__ import annotations
 

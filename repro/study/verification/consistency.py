@@ -1,4 +1,4 @@
-"""What the numbers of a stored run say of each other: what can be computed from others is computed again."""
+"""Consistency of the numbers of a stored run: each number that follows from others is computed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far rounding takes runs apart: replicas of stored runs, a row for each block of their first epochs."""
+"""The table of the effect of rounding: replicas of stored runs, with a row for each block of their first epochs."""
 
 from __future__ import annotations
 

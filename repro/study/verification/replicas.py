@@ -1,4 +1,4 @@
-"""Replicas of a run: trained again from a network in which one weight is another in its last place."""
+"""Replicas of a run: it is trained again from a network in which one weight differs in its last place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far rounding alone takes two trainings of one run apart, block of epochs by block, as measured on replicas.
+"""How much two trainings of one run differ by rounding alone, for each block of epochs, as measured on replicas.
 
 Sums are ordered otherwise by another processor, another number of threads or another compiler. Nothing comes of that
 until a walker, on the border between two moves, takes the other; from then on the walks are independent, and the

@@ -1,4 +1,4 @@
-"""What the numbers of the stored tables say of each other, and reference energies computed again."""
+"""Consistency of the numbers in the stored tables; reference energies are computed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what is stored can be trusted: checksums, numbers against each other, verdicts made again, runs made again.
+"""Verifies stored data: checksums, numbers against each other, verdicts made again, runs trained again.
 
 Nothing that is damaged ends the verification: each problem is a line, and what is sound is still looked at.
 """
