@@ -6,8 +6,8 @@ missing: looking again after each run would make false alarms more frequent than
 no special care; pairs of misses have no ratio, decide nothing, and are told. Counts are compared by Fisher's exact
 test.
 
-The false-alarm rate of a verdict is the probability to have given it although it is false, in the least favourable case
-that the test allows for; ``docs/claims.md`` has it for each kind of test. No verdict with a rate above 5 % is given.
+The false-alarm rate of a verdict is the chance of reaching it although it is false, in the least favourable case that
+the test allows for; ``docs/claims.md`` has it for each kind of test. No verdict with a rate above 5 % is given.
 """
 
 from __future__ import annotations
