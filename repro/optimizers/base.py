@@ -103,3 +103,29 @@ def checked_params(params: Any, optimizer: str) -> Any:
     if len(dtypes) > 1:
         raise InputError(f"{optimizer}: parameters are of several types, {', '.join(sorted(dtypes))}; make them one")
     return params
+
+
+def checked_grads(grads: Any, params: Any, optimizer: str) -> Any:
+    """The gradient, if it is a tree like that of the parameters, leaf by leaf of the same shape and type.
+
+    Raises:
+        InputError: naming the first leaf that is missing, too many or another.
+    """
+    remedy = "give the gradient in these parameters, as jax.grad returns it"
+    found: Any
+    right: Any
+    wanted, given = (
+        {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (params, grads)
+    )
+    for kind, odd in (("no", wanted.keys() - given.keys()), ("a further", given.keys() - wanted.keys())):
+        if odd:
+            raise InputError(f"{optimizer}: grads has {kind} leaf {min(odd) or 'of its own'}; {remedy}")
+    found, right = jax.tree.structure(grads), jax.tree.structure(params)
+    if found != right:
+        raise InputError(f"{optimizer}: grads is a tree of other containers than the parameters; {remedy}")
+    for where, leaf in wanted.items():
+        found, right = (f"{jnp.result_type(one)} of shape {jnp.shape(one)}" for one in (given[where], leaf))
+        if found != right:
+            raise InputError(f"{optimizer}: grads{where} is {found}, its parameter {right}; {remedy}")
+    return grads

@@ -32,7 +32,7 @@ from repro.config import ProximalConfig
 from repro.curvature.eigenbasis import eigenbases, from_eigenbases, to_eigenbases
 from repro.curvature.pullback import Curvature
 from repro.numerics.loops import traced_once
-from repro.optimizers.base import Optimizer, checked_params, distinct_zeros
+from repro.optimizers.base import Optimizer, checked_grads, checked_params, distinct_zeros
 from repro.parameters.partition import Blocks
 from repro.problems.base import MeasuredChange, Problem, require_curvatures
 from repro.solvers.minres import minres
@@ -125,7 +125,7 @@ def proximal(problem: Problem, config: ProximalConfig) -> Optimizer:
     def update(grads: Any, state: ProximalState, params: Any = None, **batch: Any) -> tuple[Any, ProximalState]:
         geometry = problem.geometry(checked_params(params, config.name), WANTED, batch)
         parts = geometry.partition
-        blocks = parts.split(grads)
+        blocks = parts.split(checked_grads(grads, params, config.name))
         g, restore = ravel_pytree(blocks)
         model = _Quadratic(geometry.curvature(MODEL), restore, "coupling" not in without)
         information = _Quadratic(geometry.curvature(HELD_BY), restore, "coupling" not in without)

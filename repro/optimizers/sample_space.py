@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 from repro.config import SpringConfig
 from repro.numerics.sharding import all_gather
-from repro.optimizers.base import Optimizer, checked_params
+from repro.optimizers.base import Optimizer, checked_grads, checked_params
 from repro.problems.base import Problem
 from repro.solvers.sample_space import damped_solve
 
@@ -47,8 +47,8 @@ def stochastic_reconfiguration(problem: Problem, config: SpringConfig) -> Optimi
         return SpringState(jnp.zeros_like(ravel_pytree(checked_params(params, config.name))[0]))
 
     def update(grads: Any, state: SpringState, params: Any = None, **batch: Any) -> tuple[Any, SpringState]:
-        del grads  # the samples' residuals say more
         restore = ravel_pytree(checked_params(params, config.name))[1]
+        checked_grads(grads, params, config.name)  # and no more: the samples' residuals are what the step is made of
         rows, residuals = problem.geometry(params, (), batch).sample_space()
         start = config.momentum * state.previous
         everyone = all_gather(rows)

@@ -32,7 +32,7 @@ from repro.curvature.pullback import Curvature, Pullback
 from repro.errors import InputError
 from repro.numerics.loops import traced_once
 from repro.numerics.sharding import pmean
-from repro.optimizers.base import Optimizer, StepJudge, checked_params, distinct_zeros
+from repro.optimizers.base import Optimizer, StepJudge, checked_grads, checked_params, distinct_zeros
 from repro.optimizers.levenberg_marquardt import (
     adapted_damping,
     adapted_damping_released,
@@ -144,7 +144,7 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
     def update(grads: Any, state: SecondOrderState, params: Any = None, **batch: Any) -> tuple[Any, SecondOrderState]:
         geometry = problem.geometry(checked_params(params, name), composition.curvatures, batch)
         parts = geometry.partition
-        g = parts.split(grads)
+        g = parts.split(checked_grads(grads, params, name))
         damping, previous, zero = state.damping, state.previous, jnp.zeros((), g[0].dtype)
         factors = _averaged_factors(state, geometry, composition, config)
         spectra = tuple((spectrum(a), spectrum(s)) for a, s in factors)
@@ -228,7 +228,8 @@ def _report(step: _Step, damping: Array, config: SecondOrderConfig) -> dict[str,
         "minres_residual": step.residual,
         "minres_iterations": step.iterations,
     }
-    return {name: known[name] for name in _reported(config)}
+    # Copies: eagerly, these would share their buffers with the state's own entries, and could not be donated.
+    return {name: jnp.copy(known[name]) for name in _reported(config)}
 
 
 def _averaged_factors(

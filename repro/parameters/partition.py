@@ -24,13 +24,16 @@ class Partition(NamedTuple):
 def partition(params: Any) -> Partition:
     """One flat vector for each child of the root, in JAX's own order: a module's parameters in Haiku's trees.
 
-    Parameters that are a single array make a single block.
+    Parameters that are a single array make a single block; a child without any, such as {} or None, makes none.
 
     Args:
         params: any tree of real floating arrays.
     """
     structure: Any
-    children, structure = jax.tree.flatten(params, is_leaf=lambda part: part is not params)
+    # A child without arrays makes no block: an empty one would not know their type.
+    children, structure = jax.tree.flatten(
+        params, is_leaf=lambda part: part is not params and bool(jax.tree.leaves(part))
+    )
     restore = [ravel_pytree(part)[1] for part in children]
 
     def split(tree: Any) -> Blocks:

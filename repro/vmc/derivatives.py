@@ -84,5 +84,9 @@ def score_function(log_psi: Callable[[Any, Array], Array]) -> PerSample:
 
 
 def slope_function(log_psi: Callable[[Any, Array], Array]) -> PerSample:
-    """D ln|psi| / d x_k as K numbers a walker."""
-    return lambda params, x: jax.grad(lambda y: jnp.sum(log_psi(params, y)))(x).T
+    """D ln|psi| / d x_k as K numbers a walker, in the order of its coordinates."""
+
+    def slopes(params: Any, x: Array) -> Array:
+        return jax.grad(lambda y: jnp.sum(log_psi(params, y)))(x).reshape(x.shape[0], -1).T
+
+    return slopes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from repro.numerics.sharding import all_gather, global_count, pmean, psum
 from repro.parameters.linear_layers import LinearLayer
 from repro.parameters.partition import Partition
 from repro.problems.base import MeasuredChange, Metrics, SampleSpace
-from repro.vmc.ansatz.trial import Params, TrialState
+from repro.vmc.ansatz.trial import Params, TrialState, checked_walkers
 from repro.vmc.derivatives import Derivatives, derivatives, partition_of
 from repro.vmc.eigenbasis import turned
 from repro.vmc.energy_change import End, paired_change
@@ -45,7 +46,16 @@ def density(psi: TrialState, params: Params) -> LogDensity:
 def walker_energies(
     psi: TrialState, params: Params, x: Array, couplings: Any, chunk: int, potential: Potential = potential_energy
 ) -> Array:
-    """Local energies of walkers ``(W, A)``, shape ``(W,)``."""
+    """Local energies of walkers ``(W, ...)``, shape ``(W,)``.
+
+    Raises:
+        InputError: if no other potential is given than the study's, and the walkers are not on a line.
+    """
+    if x.ndim != 2 and potential is potential_energy:
+        raise InputError(
+            f"walkers of shape {x.shape}: must be (W, A), as the study's Hamiltonian has its particles on a line; give "
+            "MonteCarlo another potential"
+        )
     return map_in_batches(lambda y: local_energy(psi.laplacian_ratio(params, y), y, couplings, potential), x, chunk)
 
 
@@ -58,7 +68,7 @@ def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, 
     Args:
         psi: the state.
         params: where.
-        x: walkers, shape ``(W, A)``.
+        x: walkers, shape ``(W, ...)``.
         energies: local energies, clipped if that is wanted, shape ``(W,)``.
         chunk: walkers differentiated at a time.
 
@@ -74,7 +84,7 @@ def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, 
 
 
 def kinetic_energies(psi: TrialState, params: Any, walkers: Array, chunk: int) -> Array:
-    """Kinetic part of the local energies of walkers ``(W, A)``, shape ``(W,)``."""
+    """Kinetic part of the local energies of walkers ``(W, ...)``, shape ``(W,)``."""
     return map_in_batches(lambda x: -0.5 * psi.laplacian_ratio(params, x), walkers, chunk)
 
 
@@ -147,6 +157,7 @@ class MonteCarlo:
     def draw(self, params: Any, data: Chain, key: Array, coefficients: Any) -> tuple[Chain, Walk]:
         """Walks from where the walkers are."""
         del coefficients
+        checked_walkers(self.psi, params, data.walkers)
         chain, acceptance = walk(density(self.psi, params), data, key, self.sweeps, self.unroll)
         return chain, Walk(data, acceptance)
 
@@ -188,19 +199,26 @@ class MonteCarlo:
         return clip_local_energies(values, self.lower_median)
 
     def geometry(self, params: Any, wanted: Iterable[str], batch: Mapping[str, Any]) -> MonteCarloGeometry:
-        """At ``walkers`` of shape ``(W, A)`` with their unclipped ``local_energies``, shape ``(W,)``.
+        """At ``walkers`` of shape ``(W, A)`` or ``(W, n, d)`` with their unclipped ``local_energies``, shape ``(W,)``.
 
         Raises:
-            InputError: if one of the two is missing, or there are not as many energies as walkers.
+            InputError: if one of the two is missing, if the walkers do not suit the state, or if there are not as many
+                energies as walkers, of their type.
         """
         missing = [name for name in ("walkers", "local_energies") if name not in batch]
         if missing:
             raise InputError(f"update(...) needs {' and '.join(missing)} by keyword, from the walk at these parameters")
-        walkers, local_energies = batch["walkers"], batch["local_energies"]
+        walkers = checked_walkers(self.psi, params, batch["walkers"])
+        local_energies = jnp.asarray(batch["local_energies"])
         if local_energies.shape != walkers.shape[:1]:
             raise InputError(
                 f"local_energies of shape {local_energies.shape}: must be ({walkers.shape[0]},), one for each of the "
                 f"walkers of shape {walkers.shape}"
+            )
+        if local_energies.dtype != walkers.dtype:
+            raise InputError(
+                f"local_energies are {local_energies.dtype}: must be {walkers.dtype}, as the walkers are; "
+                f"use local_energies.astype({walkers.dtype})"
             )
         mixed = "decision" in wanted
         return MonteCarloGeometry(self, params, walkers, local_energies, self._chunk(walkers), mixed)
@@ -308,18 +326,21 @@ class EnergyTrial:
         return paired_change(*ends)
 
     def damping(self, left_out: frozenset[str] = frozenset()) -> Array:
-        """The spread of the local energies plus the mean kinetic energy per particle, ``"kinetic"`` of the parts."""
-        particles = self._walkers.shape[1]
-        kinetic = jnp.zeros_like(self._kinetic) if "kinetic" in left_out else self._kinetic / particles
+        """The spread of the local energies plus the mean kinetic energy per coordinate, ``"kinetic"`` of the parts.
+
+        On a line that is the energy per particle.
+        """
+        coordinates = math.prod(self._walkers.shape[1:])
+        kinetic = jnp.zeros_like(self._kinetic) if "kinetic" in left_out else self._kinetic / coordinates
         return energy_scale(self._before, kinetic)
 
 
 def energy_scale(energies: Array, kinetic: Array) -> Array:
-    """Lambda of a first attempt: the spread of the local energies, and the mean kinetic energy per particle.
+    """Lambda of a first attempt: the spread of the local energies, and the mean kinetic energy per coordinate.
 
     Args:
         energies: local energies, clipped, shape ``(W,)``.
-        kinetic: their kinetic part per particle, shape ``(W,)``.
+        kinetic: their kinetic part per coordinate, shape ``(W,)``.
     """
     # Not less than rounding, or nothing would hold an exact eigenstate without kinetic energy.
     least = jnp.finfo(energies.dtype).eps * jnp.maximum(1.0, jnp.abs(pmean(energies)))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from repro.errors import InputError
 from repro.parameters.linear_layers import LinearLayer
 from repro.parameters.partition import Blocks
 from repro.vmc.ansatz.determinant import log_sum_determinants, sum_laplacian_ratio
@@ -64,6 +65,11 @@ def slater_wavefunction(
     normalisation = 0.5 * math.lgamma(particles + 1)
 
     def columns(x: Array) -> Array:
+        if x.shape[1:] != (particles,):
+            raise InputError(
+                f"each walker is of shape {x.shape[1:]}: must be ({particles},), for this state of particles = "
+                f"{particles} on a line; give walkers of shape (W, {particles})"
+            )
         return x.T[:, :, None]
 
     def matrices(orbitals: Array) -> Array:

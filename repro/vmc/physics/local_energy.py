@@ -55,8 +55,8 @@ def log_laplacian_ratio(log_psi: Callable[[Array], Array], x: Array) -> Array:
     """(sum_i d^2 psi / dx_i^2) / psi from any function ln|psi|, by forward-over-forward differentiation.
 
     Args:
-        log_psi: maps one walker, shape ``(A,)``, to ln|psi|, a scalar.
-        x: one walker, shape ``(A,)``; ``jax.vmap`` over walkers.
+        log_psi: maps one walker to ln|psi|, a scalar.
+        x: one walker, of any shape, such as ``(A,)`` or ``(n, d)``; ``jax.vmap`` over walkers.
 
     Returns:
         sum_i [ d^2 L/dx_i^2 + (dL/dx_i)^2 ] with L = ln|psi|, a scalar.
@@ -69,4 +69,4 @@ def log_laplacian_ratio(log_psi: Callable[[Array], Array], x: Array) -> Array:
         first, second = jax.jvp(slope, (x,), (direction,))
         return second + first**2
 
-    return jnp.sum(jax.vmap(along)(jnp.eye(x.shape[0], dtype=x.dtype)))
+    return jnp.sum(jax.vmap(along)(jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)))

@@ -59,11 +59,22 @@ class Chain(NamedTuple):
     length: Any = ()
 
 
-def initial_chain(key: Array, walkers: int, particles: int, dtype: str, sweeps: Sweeps = 1) -> Chain:
-    """Walkers drawn from N(0, 1), proposal width 1."""
+def initial_chain(
+    key: Array, walkers: int, particles: int | tuple[int, ...], dtype: str = "float32", sweeps: Sweeps = 1
+) -> Chain:
+    """Walkers drawn from N(0, 1), proposal width 1.
+
+    Args:
+        key: of the draw.
+        walkers: how many, W.
+        particles: on a line, A; or the shape of a walker, such as (n, d) for n particles in d dimensions.
+        dtype: "float32" or "float64".
+        sweeps: as for :func:`walk`.
+    """
+    shape = particles if isinstance(particles, tuple) else (particles,)
     kind = jnp.dtype(dtype)
     length = jnp.asarray(INITIAL_LENGTH, kind) if sweeps == AUTO else ()
-    return Chain(jax.random.normal(key, (walkers, particles), kind), jnp.ones((), kind), length)
+    return Chain(jax.random.normal(key, (walkers, *shape), kind), jnp.ones((), kind), length)
 
 
 def adapted_width(width: Array, acceptance: Array) -> Array:
@@ -108,7 +119,8 @@ def left_correlation(before: tuple[Array, Array], after: tuple[Array, Array]) ->
     """
 
     def centred(x: Array, log_p: Array) -> Array:
-        values = jnp.stack([log_p, jnp.mean(x, axis=1), jnp.mean(x**2, axis=1)])
+        own = tuple(range(1, x.ndim))
+        values = jnp.stack([log_p, jnp.mean(x, axis=own), jnp.mean(x**2, axis=own)])
         return values - pmean(values, keepdims=True)
 
     a, b = centred(*before), centred(*after)
@@ -158,7 +170,7 @@ def walk(log_density: LogDensity, chain: Chain, key: Array, sweeps: Sweeps, unro
         proposal = x + width * moves.reshape(x.shape)
         proposal_log_p = log_density(proposal)
         accept = log_uniform < proposal_log_p - log_p
-        x = jnp.where(accept[:, *(None,) * (x.ndim - 1)], proposal, x)
+        x = jnp.where(jnp.expand_dims(accept, range(1, x.ndim)), proposal, x)
         log_p = jnp.where(accept, proposal_log_p, log_p)
         acceptance = pmean(accept.astype(dtype))
         return (x, log_p, adapted_width(width, acceptance)), acceptance
