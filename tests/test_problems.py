@@ -175,7 +175,7 @@ class Products(NamedTuple):
     product: object
     gram: object
     blockwise: object
-    blocks: list
+    first: object
     diagonals: list
     matrices: list
 
@@ -186,7 +186,7 @@ def products(curvature, u, v, diagonals):
         curvature.matvec(v),
         curvature.gram((u, v)),
         curvature.block_diagonal(v),
-        [curvature.block_matvec(index, block) for index, block in enumerate(v)],
+        curvature.block_matvec(0, v[0]),
         [curvature.diagonal(index) for index in numbers],
         [curvature.block_matrix(index) for index in numbers if isinstance(curvature, Pullback)],
     )
@@ -201,12 +201,12 @@ def check_curvature(geometry_of, name, matrix, params, diagonals=True):
     close(flat(found.product), matrix @ flat(v))
     both = np.stack([flat(u), flat(v)])
     close(found.gram, both @ matrix @ both.T)
+    close(found.first, found.blockwise[0])
     sizes = np.cumsum([0, *(block.size for block in v)])
     for index, block in enumerate(v):
         part = slice(sizes[index], sizes[index + 1])
         own = matrix[part, part]
         close(found.blockwise[index].ravel(), own @ block.ravel())
-        close(found.blocks[index].ravel(), own @ block.ravel())
         if diagonals:
             close(found.diagonals[index], np.diag(own).reshape(block.shape))
         if found.matrices:
