@@ -21,18 +21,24 @@ from repro.vmc.sampling import initial_chain
 
 
 def test_the_guide_runs_as_printed(capsys):
-    """A two-parameter state reaches its energy; a Haiku network takes a step; the loop of one's own runs."""
+    """A quantum dot, a classifier and a differential equation, twenty lines each; then a loop of one's own."""
     blocks = [block.split("```")[0] for block in (ROOT / "docs" / "use-dgd.md").read_text().split("```python\n")[1:]]
     scope: dict = {}
+    printed = []
     for number, block in enumerate(blocks):
         exec(compile(block, f"use-dgd.md, block {number + 1}", "exec"), scope)
+        printed.append(capsys.readouterr().out)
+        assert len([line for line in block.splitlines() if line and "import" not in line]) <= 20
         if number == 0:
-            exact = known_energy(SystemConfig(2, -3.0))
-            metrics = scope["metrics"]
-            assert f"exact: {exact:.4f}" in block
-            assert abs(metrics["energy"] - exact) < 0.02 * exact + 5 * metrics["energy_error"]
-            assert "E = " in capsys.readouterr().out
-            assert len([line for line in block.splitlines() if line and "import" not in line]) <= 20
+            metrics = {name: values[-1] for name, values in scope["found"].curve.items()}
+            assert abs(metrics["energy"] - 3.0) < 0.01 + 5 * metrics["energy_error"]  # M. Taut, J. Phys. A 27, 1045 (1994)
+            assert "E = " in printed[0]
+        if number == 1:
+            wrong = [float(line.split("wrong ")[1].rstrip("%")) for line in printed[1].splitlines()]
+            assert len(wrong) == 3
+            assert max(wrong) < 25.0
+        if number == 2:
+            assert float(scope["worst"]) < 1e-4
     assert np.isfinite(jax.flatten_util.ravel_pytree(scope["params"])[0]).all()
     assert int(scope["opt_state"].epoch) == 1
     assert np.isfinite(scope["rho"])

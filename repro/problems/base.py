@@ -116,6 +116,9 @@ class Problem(Protocol):
         layered: whether the linear maps are known, which Kronecker factors need.
         residuals_follow_outputs: whether the residuals of the sample space are errors of outputs, so that the
             difference of two of them is that of two functions.
+        factor_scale: of the Fisher metric, in units of E[(a a^T) (x) (e e^T)] with inputs a and sensitivities e.
+        has_protocols: whether the printed and the released algorithm of the study differ for it; if not, optimisers do
+            what is printed.
         tells_damping: whether the samples set the scale of the proximal step's damping.
     """
 
@@ -125,6 +128,10 @@ class Problem(Protocol):
     def layered(self) -> bool: ...  # noqa: D102
     @property
     def tells_damping(self) -> bool: ...  # noqa: D102
+    @property
+    def factor_scale(self) -> float: ...  # noqa: D102
+    @property
+    def has_protocols(self) -> bool: ...  # noqa: D102
     @property
     def residuals_follow_outputs(self) -> bool: ...  # noqa: D102
 

@@ -69,6 +69,16 @@ class LossProblem:
         return False
 
     @property
+    def factor_scale(self) -> float:
+        """The sensitivities are those of the logarithm of the likelihood itself."""
+        return 1.0
+
+    @property
+    def has_protocols(self) -> bool:
+        """The study is about energies."""
+        return False
+
+    @property
     def residuals_follow_outputs(self) -> bool:
         """They are the errors of the outputs, in units of their metric."""
         return True

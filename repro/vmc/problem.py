@@ -146,6 +146,16 @@ class MonteCarlo:
         return True
 
     @property
+    def factor_scale(self) -> float:
+        """F = 4 Cov(D, D), as ln p = 2 ln|psi|."""
+        return 4.0
+
+    @property
+    def has_protocols(self) -> bool:
+        """The study is about energies."""
+        return True
+
+    @property
     def residuals_follow_outputs(self) -> bool:
         """Local energies are no errors of ln|psi|."""
         return False
