@@ -14,7 +14,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from repro.optimizers import dgd, kfac, minsr, natural_momentum, ngd, proximal_dgd, qn_kfac, qn_mr_kfac, spring
+    from repro.optimizers import (
+        adam,
+        dgd,
+        gauss_newton,
+        kfac,
+        minsr,
+        natural_momentum,
+        ngd,
+        proximal_dgd,
+        qn_kfac,
+        qn_mr_kfac,
+        spring,
+    )
     from repro.problems.haiku_layers import HaikuLayers
     from repro.problems.residual import LeastSquares
     from repro.problems.supervised import Supervised
@@ -30,7 +42,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "repro.optimizers": (
-        *("dgd", "kfac", "minsr", "natural_momentum", "ngd", "proximal_dgd", "qn_kfac", "qn_mr_kfac", "spring"),
+        *("adam", "dgd", "gauss_newton", "kfac", "minsr", "natural_momentum", "ngd", "proximal_dgd", "qn_kfac"),
+        *("qn_mr_kfac", "spring"),
     ),
     "repro.problems.haiku_layers": ("HaikuLayers",),
     "repro.problems.residual": ("LeastSquares",),
@@ -53,7 +66,9 @@ __all__ = [
     "Supervised",
     "System",
     "__version__",
+    "adam",
     "dgd",
+    "gauss_newton",
     "initial_chain",
     "kfac",
     "load_run",

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, random_state, repro
 
-from repro.config import SystemConfig
 from repro.errors import InputError
 from repro.optimizers import dgd
-from repro.references import known_energy
 from repro.study.benchmarks.epoch import bench_epoch, dense_dgd, quicker
 from repro.training.epoch import training_epoch
 from repro.training.state import TrainState
@@ -31,7 +29,9 @@ def test_the_guide_runs_as_printed(capsys):
         assert len([line for line in block.splitlines() if line and "import" not in line]) <= 20
         if number == 0:
             metrics = {name: values[-1] for name, values in scope["found"].curve.items()}
-            assert abs(metrics["energy"] - 3.0) < 0.01 + 5 * metrics["energy_error"]  # M. Taut, J. Phys. A 27, 1045 (1994)
+            assert (
+                abs(metrics["energy"] - 3.0) < 0.01 + 5 * metrics["energy_error"]
+            )  # M. Taut, J. Phys. A 27, 1045 (1994)
             assert "E = " in printed[0]
         if number == 1:
             wrong = [float(line.split("wrong ")[1].rstrip("%")) for line in printed[1].splitlines()]

@@ -14,7 +14,7 @@ import pytest
 from conftest import SITUATION, random_state, single_walker_derivatives, situation
 from jax.flatten_util import ravel_pytree
 
-from repro.config import OPTIMIZER_OPTIONS, PARTS_OF, deck_points, optimizer_config
+from repro.config import deck_points, optimizer_config, options_of
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, dgd, kfac, ngd, qn_kfac, qn_mr_kfac
 from repro.parameters.partition import Partition
@@ -152,7 +152,7 @@ def test_steps_against_dense_algebra(name, protocol, damping):
         options |= {"start": "aligned" if protocol == "aligned" else "anti-aligned"}
     elif protocol == "aligned":
         pytest.skip("starts from the factors' direction")
-    if "minres_iterations" in optimizer_options(name):
+    if "minres_iterations" in options_of(name):
         options |= {"minres_iterations": 300, "minres_tolerance": 1e-13}
     psi, params, x, energies, grads = situation(WALKERS)
     optimizer = PRESETS[name](psi, **options)
@@ -171,10 +171,6 @@ def test_steps_against_dense_algebra(name, protocol, damping):
         # MINRES run to its end from the printed residual forgets where it started: then all gammas are as good.
         if "gamma" in state.report and not (name == "qn-mr-kfac" and "residual" in dense.deck):
             np.testing.assert_allclose(state.report["gamma"], dense.gamma, rtol=1e-12)
-
-
-def optimizer_options(name):
-    return [option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in ("damping", *PARTS_OF[name])]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -18,6 +18,7 @@ from repro import __version__
 from repro.cli.benchmarks import bench
 from repro.cli.energies import reference, references
 from repro.cli.machine import doctor
+from repro.cli.options import GroupedCommand
 from repro.cli.runs import evaluate, import_published, observables, train
 from repro.cli.study import claims, figures, report, store, sweep, verify, why
 from repro.errors import ReproError, StorageError, storage_error
@@ -51,8 +52,9 @@ def _root(
     del version
 
 
+app.command(cls=GroupedCommand)(train)
 for _command in (
-    *(train, import_published, evaluate, observables, reference, references),
+    *(import_published, evaluate, observables, reference, references),
     *(figures, sweep, store, claims, verify, why, report, doctor),
 ):
     app.command()(_command)

@@ -8,126 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from repro.cli.options import V0, AsJson, Device, Particles, Sigma0, whole_number_or_word
-from repro.config import PROXIMAL_PARTS
+from repro.cli.options import RUN, AsJson, Device, run_parameters, whole_number_or_word
+from repro.config import RunConfig
+from repro.config.options import takes
 from repro.errors import ReproError
+from repro.study.runs.profiles import configure
 
 
+@takes(run_parameters(), first=True)
 def train(
-    particles: Particles,
-    v0: V0,
-    out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
-    optimizer: Annotated[
-        str,
-        typer.Option(
-            "--optimizer",
-            help="adam, kfac, qn-kfac, qn-mr-kfac, ngd, dgd; or, beyond the study, proximal-dgd, minsr, spring.",
-        ),
-    ] = "adam",
-    sigma0: Sigma0 = 0.5,
-    profile: Annotated[
-        str,
-        typer.Option("--profile", help="smoke (seconds), laptop (minutes on two cores) or paper (the study's size)."),
-    ] = "laptop",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Energy epochs; the profile's when left out.")] = None,
-    pretrain_epochs: Annotated[
-        int | None, typer.Option("--pretrain-epochs", help="Epochs of the fit to oscillator orbitals.")
-    ] = None,
-    pretrain_learning_rate: Annotated[
-        float | None,
-        typer.Option("--pretrain-learning-rate", help="Of that fit: 1e-4; more than ten particles want 1e-3."),
-    ] = None,
-    evaluation_batches: Annotated[
-        int | None, typer.Option("--evaluation-batches", help="Walks that the final energy is averaged over.")
-    ] = None,
-    walkers: Annotated[int | None, typer.Option("--walkers", help="Parallel Markov chains.")] = None,
-    sweeps: Annotated[
-        str | None,
-        typer.Option(
-            "--sweeps",
-            help="Metropolis sweeps between two epochs, or auto: as many as the walkers need to forget all but a "
-            "tenth of where they were.",
-        ),
-    ] = None,
-    layers: Annotated[int, typer.Option("--layers", help="Hidden layers L.")] = 2,
-    hidden: Annotated[int, typer.Option("--hidden", help="Units H of a layer.")] = 64,
-    determinants: Annotated[int, typer.Option("--determinants", help="Determinants D.")] = 1,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            help="released (the authors' code; default), deck (the printed algorithm), or the first with points of "
-            "the second, as in released/ratio: fisher, factors, residual, ratio, energies, clipping; or "
-            "released/median, which clips around PyTorch's median.",
-        ),
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Adam, 1e-4; minSR, SPRING.")] = None,
-    damping: Annotated[float | None, typer.Option("--damping", help="Initial damping lambda; 1e3.")] = None,
-    damping_factor: Annotated[
-        float | None, typer.Option("--damping-factor", help="w1 of the damping's rule; 0.95.")
-    ] = None,
-    damping_interval: Annotated[
-        int | None, typer.Option("--damping-interval", help="Epochs between adaptations of the damping; 5.")
-    ] = None,
-    damping_min: Annotated[float | None, typer.Option("--damping-min", help="Least damping; 1e-7.")] = None,
-    damping_max: Annotated[float | None, typer.Option("--damping-max", help="Largest damping; 1e20.")] = None,
-    ratio_low: Annotated[
-        float | None,
-        typer.Option("--ratio-low", help="Ratio of actual to predicted change below which the damping grows; 0.25."),
-    ] = None,
-    ratio_high: Annotated[
-        float | None, typer.Option("--ratio-high", help="Ratio above which it shrinks; 0.75.")
-    ] = None,
-    gamma: Annotated[
-        float | None, typer.Option("--gamma", help="Initial gamma of the Kronecker factors; the root of the damping.")
-    ] = None,
-    gamma_factor: Annotated[
-        float | None, typer.Option("--gamma-factor", help="w2 of gamma's greedy rule; sqrt(0.95).")
-    ] = None,
-    gamma_interval: Annotated[
-        int | None, typer.Option("--gamma-interval", help="Epochs between comparisons of gamma; 5.")
-    ] = None,
-    gamma_min: Annotated[float | None, typer.Option("--gamma-min", help="Least gamma; 1e-4.")] = None,
-    gamma_max: Annotated[float | None, typer.Option("--gamma-max", help="Largest gamma; 1e20.")] = None,
-    factor_memory: Annotated[
-        float | None, typer.Option("--factor-memory", help="Largest weight of the past in the factors' averages; 0.9.")
-    ] = None,
-    minres_iterations: Annotated[
-        int | None, typer.Option("--minres-iterations", help="Most MINRES iterations an epoch; 50.")
-    ] = None,
-    minres_tolerance: Annotated[
-        float | None, typer.Option("--minres-tolerance", help="Relative residual at which MINRES stops; 1e-8.")
-    ] = None,
-    preconditioner_shift: Annotated[
-        float | None,
-        typer.Option("--preconditioner-shift", help="kappa of the preconditioner (diagonal + kappa)^xi; 1e-2."),
-    ] = None,
-    preconditioner_power: Annotated[
-        float | None, typer.Option("--preconditioner-power", help="xi of the preconditioner; 0.75.")
-    ] = None,
-    start_decay: Annotated[
-        float | None,
-        typer.Option("--start-decay", help="zeta: MINRES starts from this multiple of the previous update; 0.95."),
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--start", help="anti-aligned (the study's) or aligned: the sign of that start.")
-    ] = None,
-    momentum: Annotated[
-        float | None, typer.Option("--momentum", help="SPRING only: mu, what is kept of the previous direction; 0.99.")
-    ] = None,
-    step_limit: Annotated[
-        float | None, typer.Option("--step-limit", help="minSR and SPRING: the largest squared norm of a step.")
-    ] = None,
-    without: Annotated[
-        str | None,
-        typer.Option(
-            "--without",
-            help=f"proximal-dgd only: parts to leave out, of {', '.join(PROXIMAL_PARTS)}, in this order, separated by "
-            "commas.",
-        ),
-    ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Directory of the run.", rich_help_panel=RUN, show_default=False)],
     device: Device = None,
     walker_chunk: Annotated[
         int | None,
@@ -148,61 +39,17 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --out; other files there stay.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Train a wavefunction, checkpointing as it goes, and measure its final energy.
 
     An interrupted run goes on with the same command and --resume, and gives the same curve as an uninterrupted one.
-    Regulators that are left out keep the study's values; one that the optimiser does not have is refused. A run that
+    Options of the optimiser that are left out keep its defaults; one that it does not have is refused. A run that
     leaves the finite numbers ends with exit code 3 and keeps its curve and its last good state.
 
     Example: repro train --optimizer dgd --particles 2 --v0 -10 --profile laptop --out runs/first
     """
-    from repro.study.runs.profiles import configure
-    from repro.training.imported import is_imported, load_imported
-
-    config = configure(
-        network=load_imported(pretrained).content_hash if pretrained and is_imported(pretrained) else "",
-        particles=particles,
-        v0=v0,
-        optimizer=optimizer,
-        profile=profile,
-        sigma0=sigma0,
-        seed=seed,
-        epochs=epochs,
-        pretrain_epochs=pretrain_epochs,
-        pretrain_learning_rate=pretrain_learning_rate,
-        evaluation_batches=evaluation_batches,
-        walkers=walkers,
-        sweeps=whole_number_or_word(sweeps),
-        layers=layers,
-        hidden=hidden,
-        determinants=determinants,
-        protocol=protocol,
-        learning_rate=learning_rate,
-        damping=damping,
-        damping_factor=damping_factor,
-        damping_interval=damping_interval,
-        damping_min=damping_min,
-        damping_max=damping_max,
-        ratio_low=ratio_low,
-        ratio_high=ratio_high,
-        gamma=gamma,
-        gamma_factor=gamma_factor,
-        gamma_interval=gamma_interval,
-        gamma_min=gamma_min,
-        gamma_max=gamma_max,
-        factor_memory=factor_memory,
-        minres_iterations=minres_iterations,
-        minres_tolerance=minres_tolerance,
-        preconditioner_shift=preconditioner_shift,
-        preconditioner_power=preconditioner_power,
-        start_decay=start_decay,
-        start=start,
-        momentum=momentum,
-        step_limit=step_limit,
-        without=without,
-        dtype=dtype,
-    )
+    config = _configured(pretrained, options)
     from repro.runtime import configure_jax
 
     configure_jax(device)
@@ -223,6 +70,14 @@ def train(
         reporter=reporter(exact),
     )
     _print_energy(outcome.result, exact, str(outcome.run.path))
+
+
+def _configured(pretrained: Path | None, options: dict[str, Any]) -> RunConfig:
+    """The configuration that the options of :func:`run_parameters` stand for."""
+    from repro.training.imported import is_imported, load_imported
+
+    network = load_imported(pretrained).content_hash if pretrained and is_imported(pretrained) else ""
+    return configure(network=network, **options | {"sweeps": whole_number_or_word(options["sweeps"])})
 
 
 def import_published(

@@ -65,6 +65,9 @@ def choice(name: str, value: object, known: Sequence[str]) -> None:
 def real(part: object, attribute: str, positive: bool = False, name: str | None = None) -> None:
     """Checks a number and stores it as a float, so that -10 and -10.0 are one configuration."""
     name, value = name or attribute, getattr(part, attribute)
+    if hasattr(value, "dtype") and not isinstance(value, float):
+        remedy = "must be a Python number, which the compiled update has built in; give float(...) of it"
+        raise InputError(f"{name} = {shown(value)}: {remedy}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} = {shown(value)}: must be a number")
     if value != value or value in (math.inf, -math.inf):

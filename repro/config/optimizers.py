@@ -1,17 +1,36 @@
-"""The configurations of the optimisers, and their options as a command line has them."""
+"""The configurations of the optimisers with all their options, and the registry of what has which name."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from repro.config.checks import built, choice, fraction, integer, real, shown, text
+from repro.config.checks import built, choice, fraction, shown, suggestion, text
+from repro.config.options import (
+    BELOW_ONE,
+    COUNT,
+    FRACTION,
+    FROM_0_TO_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    REAL,
+    Bounds,
+    Place,
+    check_options,
+    nested,
+    one_of,
+    option,
+    parameter,
+    parts_of,
+    places,
+)
 from repro.errors import InputError
 
-OPTIMIZERS = ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
 PROTOCOLS = ("released", "deck")
 PROTOCOL_POINTS = ("fisher", "factors", "residual", "ratio", "energies", "clipping")
 """Where the printed algorithm and the released implementation differ: the Fisher metric in the quadratic model, the
@@ -20,9 +39,6 @@ the quasi-Hessian."""
 MEDIAN = "median"
 """A further point, in which both texts agree and this package differs from the released implementation unless asked
 for it: the median that local energies are clipped around is there the lower of the two middle values (PyTorch's)."""
-BEYOND = ("proximal-dgd", "minsr", "spring")
-"""Optimisers that the study does not have."""
-ALL_OPTIMIZERS = (*OPTIMIZERS, *BEYOND)
 PROXIMAL_PARTS = (
     "momentum",
     "coupling",
@@ -38,9 +54,21 @@ eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
 
 
+ADAM = "D. Kingma, J. Ba, ICLR 2015"
+KRONECKER = "J. Martens, R. Grosse, ICML 2015"
+DRISSI = "M. Drissi et al., arXiv:2401.17550"
+MINSR = "A. Chen, M. Heyl, Nat. Phys. 20, 1476 (2024)"
+SPRING = "G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys. 516, 113351 (2024)"
+RATES, WALKERS_SPACE = "Learning rate", "Walkers' space"
+METRIC = "that of the metric M: 1 for the Fisher metric, hbar omega for the decision metric"
+
+_damping_option = partial(option, group="Damping lambda", reference=f"{KRONECKER}, section 6")
+_factors_option = partial(option, group="Kronecker factors", reference=f"{KRONECKER}, section 6")
+_minres_option = partial(option, group="MINRES", reference=DRISSI)
+_start_option = partial(option, group="Start of MINRES", reference=DRISSI)
+
+
 def _clamp(part: DampingConfig | FactorsConfig, name: str) -> None:
-    real(part, "least", positive=True, name=f"{name}_min")
-    real(part, "most", positive=True, name=f"{name}_max")
     if part.least > part.most:
         raise InputError(f"{name}_min = {part.least:g}: must not exceed {name}_max, {part.most:g}")
     if part.initial is not None and not part.least <= part.initial <= part.most:
@@ -51,42 +79,66 @@ def _clamp(part: DampingConfig | FactorsConfig, name: str) -> None:
 class AdamConfig:
     """Adam with optax's defaults for everything but the learning rate."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = option(
+        1e-4,
+        "learning_rate",
+        "the largest change of a parameter in one step, nearly",
+        unit="1",
+        bounds=POSITIVE,
+        group=RATES,
+        reference=ADAM,
+    )
     name: str = "adam"
 
     def __post_init__(self) -> None:
         choice("optimizer", self.name, ("adam",))
-        real(self, "learning_rate", positive=True)
+        check_options(self)
 
 
 @dataclass(frozen=True)
 class DampingConfig:
-    """The damping lambda and its Levenberg-Marquardt rule.
+    """The damping lambda and its Levenberg-Marquardt rule."""
 
-    Attributes:
-        initial: lambda of the first epoch.
-        factor: w1; lambda is multiplied or divided by w1^interval.
-        interval: epochs between two adaptations, the first of them in epoch 0.
-        low: ratio of actual to predicted change below which lambda grows.
-        high: ratio above which it shrinks.
-        least: lower clamp.
-        most: upper clamp.
-    """
-
-    initial: float = 1e3
-    factor: float = 19 / 20
-    interval: int = 5
-    low: float = 0.25
-    high: float = 0.75
-    least: float = 1e-7
-    most: float = 1e20
+    initial: float = _damping_option(
+        1e3,
+        "damping",
+        "lambda of the first epoch, in the quadratic model 1/2 d^T (M + lambda) d + g^T d that a step minimises",
+        unit=METRIC,
+        bounds=Bounds("above 0, from damping_min to damping_max", POSITIVE.check),
+    )
+    factor: float = _damping_option(
+        19 / 20,
+        "damping_factor",
+        "w1; lambda is multiplied by w1^T where the step did better than ratio_high, divided by it below ratio_low",
+        unit="1",
+        bounds=FRACTION,
+    )
+    interval: int = _damping_option(
+        5,
+        "damping_interval",
+        "T; epochs from one adaptation of lambda to the next, the first of them in epoch 0",
+        unit="epochs",
+        bounds=COUNT,
+    )
+    low: float = _damping_option(
+        0.25,
+        "ratio_low",
+        "ratio rho of actual to predicted change below which lambda grows",
+        unit="1",
+        bounds=Bounds("below ratio_high", REAL.check),
+    )
+    high: float = _damping_option(
+        0.75,
+        "ratio_high",
+        "ratio rho of actual to predicted change above which lambda shrinks",
+        unit="1",
+        bounds=Bounds("above ratio_low", REAL.check),
+    )
+    least: float = _damping_option(1e-7, "damping_min", "the least lambda", unit="that of damping", bounds=POSITIVE)
+    most: float = _damping_option(1e20, "damping_max", "the largest lambda", unit="that of damping", bounds=POSITIVE)
 
     def __post_init__(self) -> None:
-        real(self, "initial", positive=True, name="damping")
-        fraction(self, "factor", "damping_factor")
-        integer("damping_interval", self.interval, 1)
-        for attribute, name in (("low", "ratio_low"), ("high", "ratio_high")):
-            real(self, attribute, name=name)
+        check_options(self)
         if not self.low < self.high:
             raise InputError(f"ratio_low = {self.low:g}: must be below ratio_high, {self.high:g}")
         _clamp(self, "damping")
@@ -94,80 +146,98 @@ class DampingConfig:
 
 @dataclass(frozen=True)
 class FactorsConfig:
-    """The Kronecker factors: their memory, and the factored Tikhonov regularisation gamma with its greedy rule.
+    """The Kronecker factors: their memory, and the factored Tikhonov regularisation gamma with its greedy rule."""
 
-    Attributes:
-        initial: gamma of the first epoch; None for the square root of the damping's.
-        factor: w2; gamma w2^interval, gamma and gamma / w2^interval are compared.
-        interval: epochs between two comparisons, the first of them in epoch 0.
-        least: lower clamp.
-        most: upper clamp.
-        memory: largest weight of the past in the moving averages of the factors.
-    """
-
-    initial: float | None = None
-    factor: float = math.sqrt(19 / 20)
-    interval: int = 5
-    least: float = 1e-4
-    most: float = 1e20
-    memory: float = 0.9
+    initial: float | None = _factors_option(
+        None,
+        "gamma",
+        "gamma of the first epoch; the factors are inverted as A + gamma pi and S + gamma / pi, pi^2 the ratio of "
+        "their mean eigenvalues",
+        unit="the square root of that of damping",
+        bounds=Bounds("above 0, from gamma_min to gamma_max", POSITIVE.check),
+        unset="the square root of damping",
+    )
+    factor: float = _factors_option(
+        math.sqrt(19 / 20),
+        "gamma_factor",
+        "w2; of gamma w2^T, gamma and gamma / w2^T the one of least predicted objective is taken",
+        unit="1",
+        bounds=FRACTION,
+    )
+    interval: int = _factors_option(
+        5,
+        "gamma_interval",
+        "T; epochs from one comparison of gammas to the next, the first of them in epoch 0",
+        unit="epochs",
+        bounds=COUNT,
+    )
+    least: float = _factors_option(1e-4, "gamma_min", "the least gamma", unit="that of gamma", bounds=POSITIVE)
+    most: float = _factors_option(1e20, "gamma_max", "the largest gamma", unit="that of gamma", bounds=POSITIVE)
+    memory: float = _factors_option(
+        0.9,
+        "factor_memory",
+        "largest weight of the past in the moving averages of the factors, min(1 - 1 / (epoch + 1), factor_memory)",
+        unit="1",
+        bounds=BELOW_ONE,
+        reference=f"{KRONECKER}, section 5",
+    )
 
     def __post_init__(self) -> None:
-        if self.initial is not None:
-            real(self, "initial", positive=True, name="gamma")
-        fraction(self, "factor", "gamma_factor")
-        integer("gamma_interval", self.interval, 1)
+        check_options(self)
         _clamp(self, "gamma")
-        real(self, "memory", name="factor_memory")
-        if not 0 <= self.memory < 1:
-            raise InputError(f"factor_memory = {self.memory:g}: must be at least 0 and below 1")
 
 
 @dataclass(frozen=True)
 class MinresConfig:
-    """The MINRES solver; its preconditioner is (diagonal + preconditioner_shift)^preconditioner_power.
+    """The MINRES solver; its preconditioner is (diagonal + preconditioner_shift)^preconditioner_power."""
 
-    Attributes:
-        iterations: the most in one epoch.
-        tolerance: relative residual at which it stops.
-        preconditioner_shift: kappa.
-        preconditioner_power: xi; 0 turns preconditioning off.
-    """
-
-    iterations: int = 50
-    tolerance: float = 1e-8
-    preconditioner_shift: float = 1e-2
-    preconditioner_power: float = 0.75
+    iterations: int = _minres_option(
+        50, "minres_iterations", "the most iterations in one epoch", unit="iterations", bounds=COUNT
+    )
+    tolerance: float = _minres_option(
+        1e-8, "minres_tolerance", "relative residual at which MINRES stops", unit="1", bounds=NOT_NEGATIVE
+    )
+    preconditioner_shift: float = _minres_option(
+        1e-2,
+        "preconditioner_shift",
+        "kappa of the preconditioner (diagonal + kappa)^xi",
+        unit="that of damping",
+        bounds=POSITIVE,
+    )
+    preconditioner_power: float = _minres_option(
+        0.75,
+        "preconditioner_power",
+        "xi of the preconditioner (diagonal + kappa)^xi; 0 turns it off",
+        unit="1",
+        bounds=FROM_0_TO_1,
+    )
 
     def __post_init__(self) -> None:
-        integer("minres_iterations", self.iterations, 1)
-        real(self, "tolerance", name="minres_tolerance")
-        if self.tolerance < 0:
-            raise InputError(f"minres_tolerance = {self.tolerance:g}: must not be negative")
-        real(self, "preconditioner_shift", positive=True)
-        real(self, "preconditioner_power")
-        if not 0 <= self.preconditioner_power <= 1:
-            raise InputError(f"preconditioner_power = {self.preconditioner_power:g}: must be between 0 and 1")
+        check_options(self)
 
 
 @dataclass(frozen=True)
 class StartConfig:
-    """Where MINRES starts from: a multiple of the previous update.
+    """Where MINRES starts from: a multiple of the previous update."""
 
-    Attributes:
-        decay: zeta.
-        sign: "anti-aligned" starts from +zeta delta_prev, as the study does although the solution points uphill;
-            "aligned" from -zeta delta_prev.
-    """
-
-    decay: float = 0.95
-    sign: str = "anti-aligned"
+    decay: float = _start_option(
+        0.95,
+        "start_decay",
+        "zeta; MINRES starts from this multiple of the previous update",
+        unit="1",
+        bounds=FROM_0_TO_1,
+    )
+    sign: str = _start_option(
+        "anti-aligned",
+        "start",
+        "sign of the start of MINRES: anti-aligned is +zeta delta_prev, as in the study although the solution points "
+        "uphill; aligned is -zeta delta_prev",
+        unit="",
+        bounds=one_of(STARTS),
+    )
 
     def __post_init__(self) -> None:
-        real(self, "decay", name="start_decay")
-        if not 0 <= self.decay <= 1:
-            raise InputError(f"start_decay = {self.decay:g}: must be between 0 and 1")
-        choice("start", self.sign, STARTS)
+        check_options(self)
 
 
 def deck_points(protocol: str) -> frozenset[str]:
@@ -197,14 +267,17 @@ def lower_median(config: OptimizerConfig) -> bool:
     return isinstance(config, SecondOrderConfig) and MEDIAN in deck_points(config.protocol)
 
 
+def _check_protocol(part: Any, attribute: str, name: str) -> None:
+    del name
+    deck_points(getattr(part, attribute))
+
+
 @dataclass(frozen=True)
 class SecondOrderConfig:
     """A second-order optimiser: which row of the study's table, in whose protocol, with which regulators.
 
     Attributes:
         name: one of :data:`PARTS_OF`.
-        protocol: "released", what the authors' implementation does; "deck", what the slides print; or the first with
-            some points as in the second, as in "released/ratio,energies".
         damping: every row has it.
         factors: rows that invert Kronecker factors; None for the others.
         minres: rows that solve by MINRES.
@@ -212,7 +285,17 @@ class SecondOrderConfig:
     """
 
     name: str
-    protocol: str = "released"
+    protocol: str = option(
+        "released",
+        "protocol",
+        "released is what the authors' code does, deck the printed algorithm; released/ and points of the deck follow "
+        f"it in those, as released/ratio, of {', '.join(PROTOCOL_POINTS)}; released/{MEDIAN} clips around PyTorch's "
+        "median",
+        unit="",
+        bounds=Bounds("released, deck, or released/ and points in this order, separated by commas", _check_protocol),
+        group="Protocol",
+        reference=DRISSI,
+    )
     damping: DampingConfig = field(default_factory=DampingConfig)
     factors: FactorsConfig | None = None
     minres: MinresConfig | None = None
@@ -220,45 +303,42 @@ class SecondOrderConfig:
 
     def __post_init__(self) -> None:
         choice("optimizer", self.name, tuple(PARTS_OF))
-        deck_points(self.protocol)
+        check_options(self)
         for part in ("factors", "minres", "start"):
             if (getattr(self, part) is not None) != (part in PARTS_OF[self.name]):
                 wrong = "missing" if part in PARTS_OF[self.name] else f"{self.name} has no such part; leave it out"
                 raise InputError(f"optimizer.{part}: {wrong}")
 
 
-PARTS_OF: dict[str, tuple[str, ...]] = {
-    "kfac": ("factors",),
-    "qn-kfac": ("factors",),
-    "qn-mr-kfac": ("factors", "minres"),
-    "ngd": ("minres", "start"),
-    "dgd": ("minres", "start"),
-}
-"""Which regulators, besides the damping, each second-order optimiser has."""
+def _check_without(part: Any, attribute: str, name: str) -> None:
+    value = getattr(part, attribute)
+    text(name, value)
+    listed = value.split(",") if value else []
+    # One spelling for each set, so that one ablation has one content hash.
+    if listed != [known for known in PROXIMAL_PARTS if known in listed]:
+        raise InputError(
+            f"{name} = {shown(value)}: must be parts in this order, separated by commas: {', '.join(PROXIMAL_PARTS)}"
+        )
 
 
 @dataclass(frozen=True)
 class ProximalConfig:
-    """Proximal decisional gradient descent, which has no number to tune.
-
-    Attributes:
-        name: "proximal-dgd".
-        without: parts of :data:`PROXIMAL_PARTS` that are left out, in their order and separated by commas.
-    """
+    """Proximal decisional gradient descent, which has no number to tune."""
 
     name: str = "proximal-dgd"
-    without: str = ""
+    without: str = option(
+        "",
+        "without",
+        f"parts that an ablation leaves out, of {', '.join(PROXIMAL_PARTS)}",
+        unit="",
+        bounds=Bounds("parts in this order, separated by commas", _check_without),
+        group="Ablation",
+        reference="docs/proximal.md",
+    )
 
     def __post_init__(self) -> None:
         choice("optimizer", self.name, ("proximal-dgd",))
-        text("without", self.without)
-        listed = self.without.split(",") if self.without else []
-        # One spelling for each set, so that one ablation has one content hash.
-        if listed != [part for part in PROXIMAL_PARTS if part in listed]:
-            raise InputError(
-                f"without = {shown(self.without)}: must be parts in this order, separated by commas: "
-                f"{', '.join(PROXIMAL_PARTS)}"
-            )
+        check_options(self)
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -266,129 +346,249 @@ class ProximalConfig:
         return frozenset(self.without.split(",")) - {""}
 
 
+_spring_option = partial(option, group=WALKERS_SPACE, reference=SPRING)
+
+
+def _check_momentum(part: SpringConfig, attribute: str, name: str) -> None:
+    if part.name == "spring":
+        fraction(part, attribute, name)
+    elif part.momentum != 0:
+        raise InputError(f"optimizer.momentum = {shown(part.momentum)}: minsr has none; make it 0")
+
+
 @dataclass(frozen=True)
 class SpringConfig:
-    """Natural gradients in the walkers' space, as the field has them today; defaults as tuned, see docs/proximal.md.
-
-    Attributes:
-        name: "minsr" or "spring".
-        learning_rate: tau, a step in imaginary time.
-        damping: lambda, added to O O^T.
-        momentum: mu; zero for minSR.
-        step_limit: the largest |tau phi|^2; longer steps are cut.
-    """
+    """Natural gradients in the walkers' space, as the field has them today; defaults as tuned, see docs/proximal.md."""
 
     name: str = "spring"
-    learning_rate: float = 0.1
-    damping: float = 0.1
-    momentum: float = 0.99
-    step_limit: float = 0.1
+    learning_rate: float = _spring_option(
+        0.1,
+        "learning_rate",
+        "tau, a step in imaginary time: -tau phi",
+        unit="1 / (hbar omega)",
+        bounds=POSITIVE,
+        group=RATES,
+        reference=f"{MINSR}; {SPRING}",
+    )
+    damping: float = _spring_option(
+        0.1,
+        "damping",
+        "lambda, added to O O^T of the scores: phi = O^T (O O^T + lambda)^-1 (e - mu O phi_prev) + mu phi_prev",
+        unit="1",
+        bounds=POSITIVE,
+        reference=f"{MINSR}; {SPRING}",
+    )
+    momentum: float = _spring_option(
+        0.99,
+        "momentum",
+        "mu, what is kept of the previous direction phi_prev",
+        unit="1",
+        bounds=Bounds(FRACTION.told, _check_momentum),
+    )
+    step_limit: float = _spring_option(
+        0.1, "step_limit", "the largest |tau phi|^2; longer steps are cut", unit="1", bounds=POSITIVE
+    )
 
     def __post_init__(self) -> None:
         choice("optimizer", self.name, ("minsr", "spring"))
-        for attribute in ("learning_rate", "damping", "step_limit"):
-            real(self, attribute, positive=True)
-        if self.name == "spring":
-            fraction(self, "momentum", "momentum")
-        elif self.momentum != 0:
-            raise InputError(f"optimizer.momentum = {shown(self.momentum)}: minsr has none; make it 0")
+        check_options(self)
 
 
-_OPTIMIZER_PARTS: dict[str, type] = {
-    "damping": DampingConfig,
-    "factors": FactorsConfig,
-    "minres": MinresConfig,
-    "start": StartConfig,
-}
+@dataclass(frozen=True)
+class GaussNewtonConfig:
+    """Plain damped Gauss-Newton with Levenberg and Marquardt's rule, for few parameters."""
 
-OPTIMIZER_OPTIONS: dict[str, tuple[str, str]] = {
-    "damping": ("damping", "initial"),
-    "damping_factor": ("damping", "factor"),
-    "damping_interval": ("damping", "interval"),
-    "damping_min": ("damping", "least"),
-    "damping_max": ("damping", "most"),
-    "ratio_low": ("damping", "low"),
-    "ratio_high": ("damping", "high"),
-    "gamma": ("factors", "initial"),
-    "gamma_factor": ("factors", "factor"),
-    "gamma_interval": ("factors", "interval"),
-    "gamma_min": ("factors", "least"),
-    "gamma_max": ("factors", "most"),
-    "factor_memory": ("factors", "memory"),
-    "minres_iterations": ("minres", "iterations"),
-    "minres_tolerance": ("minres", "tolerance"),
-    "preconditioner_shift": ("minres", "preconditioner_shift"),
-    "preconditioner_power": ("minres", "preconditioner_power"),
-    "start_decay": ("start", "decay"),
-    "start": ("start", "sign"),
-}
-"""The regulators as flat options: name -> (part, attribute)."""
+    name: str = "gauss-newton"
+    damping: DampingConfig = field(default_factory=DampingConfig)
 
-OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("gauss-newton",))
 
 
-class _Flat(NamedTuple):
-    """An optimiser whose options are its own, not those of the second-order table."""
+OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig | GaussNewtonConfig
 
-    kind: type
-    options: tuple[str, ...]
-    defaults: Mapping[str, float] = MappingProxyType({})
+STUDY, BEYOND_STUDY, APART = "study", "beyond the study", "apart"
 
 
-_FLAT = {
-    "adam": _Flat(AdamConfig, ("learning_rate",)),
-    "proximal-dgd": _Flat(ProximalConfig, ("without",)),
-    "minsr": _Flat(
-        SpringConfig,
-        ("learning_rate", "damping", "step_limit"),
-        {"momentum": 0.0, "damping": 1e-3},
+class Known(NamedTuple):
+    """A row of the registry.
+
+    Attributes:
+        config: class of its configuration.
+        summary: what it does, in a line.
+        reference: where it is from.
+        role: :data:`STUDY`, one that the study compares; :data:`BEYOND_STUDY`, one that its figures and claims show
+            besides; :data:`APART`, none of these.
+        parts: attributes of the configuration that it has.
+        defaults: of options for which they are not those of the configuration's class.
+        fixed: attributes that are no option of this optimiser.
+    """
+
+    config: type
+    summary: str
+    reference: str
+    role: str = APART
+    parts: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = MappingProxyType({})
+    fixed: Mapping[str, Any] = MappingProxyType({})
+
+
+_FACTORED = ("damping", "factors")
+_STARTED = ("damping", "minres", "start")
+_PROJECTED = f"{DRISSI}; {KRONECKER}, sections 6 and 7"
+
+REGISTRY: dict[str, Known] = {
+    "adam": Known(AdamConfig, "Adam, with optax's defaults for everything but the learning rate", ADAM, STUDY),
+    "kfac": Known(
+        SecondOrderConfig,
+        "KFAC: Kronecker factors of the Fisher metric, scaled with the exact one",
+        f"{KRONECKER}, sections 5 to 7",
+        STUDY,
+        _FACTORED,
     ),
-    "spring": _Flat(SpringConfig, ("learning_rate", "damping", "momentum", "step_limit")),
+    "qn-kfac": Known(
+        SecondOrderConfig,
+        "Quasi-Newton KFAC: KFAC's direction, scaled with the quasi-Hessian",
+        _PROJECTED,
+        STUDY,
+        _FACTORED,
+    ),
+    "qn-mr-kfac": Known(
+        SecondOrderConfig,
+        "QN-KFAC with its direction corrected by MINRES on the exact Fisher metric",
+        _PROJECTED,
+        STUDY,
+        (*_FACTORED, "minres"),
+    ),
+    "ngd": Known(
+        SecondOrderConfig,
+        "Natural gradient descent: exact Fisher metric by MINRES in layer blocks, and in the scale",
+        _PROJECTED,
+        STUDY,
+        _STARTED,
+    ),
+    "dgd": Known(
+        SecondOrderConfig,
+        "Decisional gradient descent: decision metric, MINRES by layer blocks, scaled with the full metric",
+        _PROJECTED,
+        STUDY,
+        _STARTED,
+    ),
+    "proximal-dgd": Known(
+        ProximalConfig,
+        "Proximal decisional gradient descent, which has no number to tune",
+        "docs/proximal.md",
+        BEYOND_STUDY,
+    ),
+    "minsr": Known(
+        SpringConfig,
+        "minSR: stochastic reconfiguration in the walkers' space",
+        MINSR,
+        BEYOND_STUDY,
+        defaults={"damping": 1e-3},
+        fixed={"momentum": 0.0},
+    ),
+    "spring": Known(SpringConfig, "SPRING: minSR with momentum", SPRING, BEYOND_STUDY),
+    "gauss-newton": Known(
+        GaussNewtonConfig,
+        "Plain damped Gauss-Newton: the decision metric as a dense matrix, for few parameters",
+        f"{KRONECKER}, section 6",
+        APART,
+        ("damping",),
+        {"damping": 1.0},
+    ),
 }
+"""Every optimiser by its name. ``repro.optimizers.presets`` says what builds it."""
+
+
+def _of_role(role: str) -> tuple[str, ...]:
+    return tuple(name for name, known in REGISTRY.items() if known.role == role)
+
+
+OPTIMIZERS = _of_role(STUDY)
+BEYOND = _of_role(BEYOND_STUDY)
+"""Optimisers that the study does not have."""
+ALL_OPTIMIZERS = (*OPTIMIZERS, *BEYOND)
+"""Those of figures and claims."""
+KNOWN_OPTIMIZERS = tuple(REGISTRY)
+"""All that can be named."""
+PARTS_OF: dict[str, tuple[str, ...]] = {
+    name: known.parts[1:] for name, known in REGISTRY.items() if known.config is SecondOrderConfig
+}
+"""Which regulators, besides the damping, each second-order optimiser has."""
+
+
+def options_of(name: str) -> Mapping[str, Place]:
+    """The options of an optimiser by their flat names, each with its default, unit, bounds and reference.
+
+    Args:
+        name: one of :data:`KNOWN_OPTIMIZERS`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    choice("optimizer", name, KNOWN_OPTIMIZERS)
+    return _options_of(name)
+
+
+@cache
+def _options_of(name: str) -> Mapping[str, Place]:
+    known, found = REGISTRY[name], {}
+    for place in places(known.config, known.parts):
+        flat = place.option.name
+        if place.path[-1] not in known.fixed:
+            found[flat] = place._replace(default=known.defaults.get(flat, place.default))
+    return MappingProxyType(found)
+
+
+OPTIONS: dict[str, dict[str, Place]] = {}
+"""The table of options: flat name -> optimiser -> its place, default, unit, bounds and reference."""
+for _name in KNOWN_OPTIMIZERS:
+    for _flat, _place in options_of(_name).items():
+        OPTIONS.setdefault(_flat, {})[_name] = _place
+
+
+def option_parameters() -> list[inspect.Parameter]:
+    """Every option of any optimiser as a keyword argument that is None where it is left out."""
+    return [parameter(flat, next(iter(rows.values())).kind | None, None) for flat, rows in OPTIONS.items()]
 
 
 def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
-    """The configuration of an optimiser from flat options; those that are None keep the study's values.
+    """The configuration of an optimiser from flat options; those that are None keep their defaults.
 
     Args:
-        name: one of :data:`OPTIMIZERS` or :data:`BEYOND`.
-        options: for the rows of :data:`PARTS_OF` ``protocol`` and the names in :data:`OPTIMIZER_OPTIONS`; for the
-            others their own.
+        name: one of :data:`KNOWN_OPTIMIZERS`.
+        options: by their flat names, see :func:`options_of`.
 
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
     """
-    choice("optimizer", name, ALL_OPTIMIZERS)
-    given = {option: value for option, value in options.items() if value is not None}
-    parts = ("damping", *PARTS_OF[name]) if name in PARTS_OF else ()
-    flat = _FLAT.get(name)
-    own = flat.options if flat else ("protocol",)
-    allowed = (*own, *(option for option, (part, _) in OPTIMIZER_OPTIONS.items() if part in parts))
-    for option, value in given.items():
-        if option not in allowed:
-            raise InputError(f"{option} = {shown(value)}: has no effect on {name}, which takes {', '.join(allowed)}")
-    if flat:
-        made: OptimizerConfig = flat.kind(name=name, **{**flat.defaults, **given})
-        return made
-    values: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    for option, (part, attribute) in OPTIMIZER_OPTIONS.items():
-        if option in given:
-            values[part][attribute] = given[option]
-    built = {part: _OPTIMIZER_PARTS[part](**values[part]) for part in parts}
-    return SecondOrderConfig(name, given.get("protocol", "released"), **built)
+    taken = options_of(name)
+    given = {flat: value for flat, value in options.items() if value is not None}
+    for flat, value in given.items():
+        if flat not in taken:
+            takes = f"takes {', '.join(taken) or 'none'}"
+            if flat in OPTIONS:
+                raise InputError(f"{flat} = {shown(value)}: has no effect on {name}, which {takes}")
+            raise InputError(f"{flat} = {shown(value)}: unknown; {suggestion(flat, tuple(taken))}{name} {takes}")
+    known = REGISTRY[name]
+    tree = nested({place.path: given.get(flat, place.default) for flat, place in taken.items()})
+    kinds = parts_of(known.config)
+    made = {part: kinds[part][0](**tree.pop(part)) for part in known.parts}
+    return known.config(name=name, **made, **tree, **known.fixed)
 
 
 def built_optimizer(data: object) -> OptimizerConfig:
     """The configuration of an optimiser from plain data."""
-    name = str(data.get("name")) if isinstance(data, dict) else ""
-    if isinstance(data, dict) and "name" in data:
-        choice("optimizer", data["name"], ALL_OPTIMIZERS)
-    if not isinstance(data, dict) or name not in PARTS_OF:
-        return built(_FLAT[name].kind if name in _FLAT else AdamConfig, data, "optimizer.")
+    if not isinstance(data, dict) or "name" not in data:
+        return built(AdamConfig, data, "optimizer.")
+    choice("optimizer", data["name"], KNOWN_OPTIMIZERS)
+    config = REGISTRY[data["name"]].config
+    kinds = parts_of(config)
     parts = {
-        key: built(_OPTIMIZER_PARTS[key], value, f"optimizer.{key}.")
-        if key in _OPTIMIZER_PARTS and value is not None
+        key: built(kinds[key][0], value, f"optimizer.{key}.")
+        if key in kinds and not (value is None and kinds[key][1])
         else value
         for key, value in data.items()
     }
-    return built(SecondOrderConfig, parts, "optimizer.")
+    return built(config, parts, "optimizer.")

@@ -3,8 +3,10 @@
 from repro.optimizers.base import Optimizer
 from repro.optimizers.momentum import natural_momentum
 from repro.optimizers.presets import (
+    adam,
     build_optimizer,
     dgd,
+    gauss_newton,
     kfac,
     minsr,
     ngd,
@@ -16,8 +18,10 @@ from repro.optimizers.presets import (
 
 __all__ = [
     "Optimizer",
+    "adam",
     "build_optimizer",
     "dgd",
+    "gauss_newton",
     "kfac",
     "minsr",
     "natural_momentum",

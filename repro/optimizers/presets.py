@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import optax
 from jax import Array
 
 from repro.config import (
+    REGISTRY,
     AdamConfig,
     OptimizerConfig,
     ProximalConfig,
@@ -17,8 +19,13 @@ from repro.config import (
     deck_points,
     lower_median,
     optimizer_config,
+    options_of,
 )
+from repro.config.optimizers import GaussNewtonConfig
+from repro.config.options import parameter, takes
+from repro.errors import InputError
 from repro.optimizers.base import Optimizer, from_optax
+from repro.optimizers.gauss_newton import dense_gauss_newton
 from repro.optimizers.proximal import proximal
 from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
@@ -37,15 +44,17 @@ CURVATURES_OF: dict[str, tuple[str | None, str]] = {
 
 LogPsi = Callable[[Any, Array], Array]
 """(params, one walker (A,)) -> ln|psi|, a scalar."""
+Optimised = Problem | TrialState | LogPsi
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def composition_of(config: SecondOrderConfig) -> Composition:
-    """What the protocol of a configuration makes of its row of the table.
+def composition_of(config: SecondOrderConfig, problem: Problem) -> Composition:
+    """What the protocol of a configuration makes of its row of the table; what is printed, where there are none.
 
     The released implementation leaves the 4 of F = 4 Cov(D, D) and the mean of D out of the quadratic model, and the 4
     out of the Kronecker factors; it takes clipped local energies in the quasi-Hessian.
     """
-    printed = deck_points(config.protocol)
+    printed = deck_points(config.protocol) if problem.has_protocols else deck_points("deck")
     metric, model = CURVATURES_OF[config.name]
     if model == "fisher" and "fisher" not in printed:
         model = "uncentred-fisher"
@@ -56,11 +65,32 @@ def composition_of(config: SecondOrderConfig) -> Composition:
         model,
         # The released factors centre a and e instead of D.
         centred_factors="factors" not in printed,
-        factor_scale=4.0 if "factors" in printed else 1.0,
+        factor_scale=problem.factor_scale if "factors" in printed else 1.0,
         shifted_start="residual" in printed,
         signed_ratio="ratio" in printed,
         robust_reference="energies" not in printed,
     )
+
+
+def _adam(problem: Problem, config: AdamConfig) -> Optimizer:
+    del problem  # the gradient is enough
+    return from_optax(optax.adam(config.learning_rate))
+
+
+def _row(problem: Problem, config: SecondOrderConfig) -> Optimizer:
+    if not problem.has_protocols and config.protocol != SecondOrderConfig.protocol:
+        raise InputError(f"protocol = {config.protocol!r}: only the energies of the study have protocols; leave it out")
+    return second_order(problem, composition_of(config, problem), config)
+
+
+BUILDERS: dict[type, Callable[[Problem, Any], Optimizer]] = {
+    AdamConfig: _adam,
+    SecondOrderConfig: _row,
+    ProximalConfig: proximal,
+    SpringConfig: stochastic_reconfiguration,
+    GaussNewtonConfig: dense_gauss_newton,
+}
+"""What makes an optimiser for a problem, by the class of its configuration in :data:`repro.config.REGISTRY`."""
 
 
 def build_optimizer(config: OptimizerConfig, problem: Problem) -> Optimizer:
@@ -73,16 +103,10 @@ def build_optimizer(config: OptimizerConfig, problem: Problem) -> Optimizer:
     Raises:
         InputError: if the problem does not have what the optimiser needs of it.
     """
-    if isinstance(config, AdamConfig):
-        return from_optax(optax.adam(config.learning_rate))
-    if isinstance(config, ProximalConfig):
-        return proximal(problem, config)
-    if isinstance(config, SpringConfig):
-        return stochastic_reconfiguration(problem, config)
-    return second_order(problem, composition_of(config), config)
+    return BUILDERS[type(config)](problem, config)
 
 
-def as_problem(given: Problem | TrialState | LogPsi, config: OptimizerConfig, walker_chunk: int | None) -> Problem:
+def as_problem(given: Optimised, config: OptimizerConfig, walker_chunk: int | None) -> Problem:
     """A problem as it is; a trial state, or a function ln|psi| of one walker, as its energy."""
     if hasattr(given, "geometry"):
         return cast("Problem", given)
@@ -90,85 +114,81 @@ def as_problem(given: Problem | TrialState | LogPsi, config: OptimizerConfig, wa
     return MonteCarlo(psi, walker_chunk, lower_median=lower_median(config))
 
 
-def _preset(
-    name: str, given: Problem | TrialState | LogPsi, walker_chunk: int | None, options: dict[str, Any]
-) -> Optimizer:
-    config = optimizer_config(name, **options)
-    return build_optimizer(config, as_problem(given, config, walker_chunk))
+class Preset(Protocol):
+    """The function of an optimiser: what is optimised, and options by keyword, to an optimiser."""
+
+    def __call__(self, problem: Optimised, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+        """See its own docstring and signature, which are made from the table of options."""
 
 
-def dgd(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """Decisional gradient descent: decision metric, MINRES by layer blocks, scaled with the full metric.
-
-    Args:
-        problem: what is optimised; or a state, or any function ``(params, x) -> ln|psi|`` of one walker ``x`` of
-            shape ``(A,)``, for its energy.
-        walker_chunk: walkers differentiated at once, to bound the memory; all of them when left out.
-        options: ``protocol`` and regulators by their names in ``repro.config.OPTIMIZER_OPTIONS``; the study's when left
-            out.
-
-    Returns:
-        An optimiser with optax's ``init`` and ``update``; its update takes ``walkers`` and ``local_energies`` besides.
-
-    Raises:
-        InputError: for an option that does not exist or is out of bounds.
-    """
-    return _preset("dgd", problem, walker_chunk, options)
+PROBLEM = (
+    "what is optimised; or a state, or any function (params, x) -> ln|psi| of one walker x of shape (A,), for its "
+    "energy."
+)
+LAYERED = "what is optimised, a problem that knows its linear maps; or a state that does, for its energy."
+UNNEEDED = "may be left out, as the gradient is enough."
+WALKER_CHUNK = "walkers differentiated at once, to bound the memory; all of them when left out."
+RETURNS = (
+    "An optimiser with optax's init and update; update takes the problem's batch besides, for an energy walkers and "
+    "local_energies."
+)
+RAISES = "InputError: for an option that does not exist or is out of bounds."
 
 
-def ngd(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """Natural gradient descent: exact Fisher metric by MINRES in layer blocks, and in the scale; see :func:`dgd`."""
-    return _preset("ngd", problem, walker_chunk, options)
+def _entry(name: str, text: str) -> str:
+    """An indented entry of a docstring."""
+    return textwrap.fill(f"{name}{text}", 100, initial_indent=4 * " ", subsequent_indent=(8 if name else 4) * " ")
 
 
-def kfac(problem: Problem | TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """KFAC: Kronecker factors of the Fisher metric, scaled with the exact one; arguments as :func:`dgd`.
-
-    The state must know its linear maps.
-    """
-    return _preset("kfac", problem, walker_chunk, options)
-
-
-def qn_kfac(problem: Problem | TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """Quasi-Newton KFAC: KFAC's direction, scaled with the quasi-Hessian; arguments as :func:`kfac`."""
-    return _preset("qn-kfac", problem, walker_chunk, options)
-
-
-def qn_mr_kfac(problem: Problem | TrialState, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """QN-KFAC with its direction corrected by MINRES on the exact Fisher metric; arguments as :func:`kfac`."""
-    return _preset("qn-mr-kfac", problem, walker_chunk, options)
+def docstring(name: str) -> str:
+    """What ``help`` says of an optimiser: every option with its meaning, bounds, unit, default and reference."""
+    known = REGISTRY[name]
+    entries = []
+    for flat, place in options_of(name).items():
+        said = place.option
+        unit = f" Unit: {said.unit}." if said.unit else ""
+        told = f"{said.meaning}. Bounds: {said.bounds.told}.{unit} Default: {place.shown_default}. ({said.reference})"
+        entries.append(_entry(f"{flat}: ", told))
+    problem = UNNEEDED if known.config is AdamConfig else LAYERED if "factors" in known.parts else PROBLEM
+    chunk = [] if known.config is AdamConfig else [_entry("walker_chunk: ", WALKER_CHUNK)]
+    lines = [f"{known.summary}.", "", f"Reference: {known.reference}.", ""]
+    lines += ["Args:", _entry("problem: ", problem), *chunk, *entries, ""]
+    return "\n".join([*lines, "Returns:", _entry("", RETURNS), "", "Raises:", _entry("", RAISES), ""])
 
 
-def proximal_dgd(
-    problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, without: str = ""
-) -> Optimizer:
-    """Proximal decisional gradient descent, which has no number to tune; see :mod:`repro.optimizers.proximal`.
+def _described(name: str) -> Callable[[Function], Function]:
+    """Gives a function the signature and the docstring of an optimiser."""
 
-    Args:
-        problem: as for :func:`dgd`.
-        walker_chunk: as for :func:`dgd`.
-        without: parts that an ablation leaves out, see ``repro.config.PROXIMAL_PARTS``.
+    def described(function: Function) -> Function:
+        function.__name__ = function.__qualname__ = name.replace("-", "_")
+        function.__doc__ = docstring(name)
+        return takes(parameter(flat, place.kind, place.default) for flat, place in options_of(name).items())(function)
 
-    Raises:
-        InputError: for a part that does not exist.
-    """
-    return _preset("proximal-dgd", problem, walker_chunk, {"without": without})
+    return described
 
 
-def minsr(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """Stochastic reconfiguration in the walkers' space; see :mod:`repro.optimizers.sample_space`.
+def preset(name: str) -> Preset:
+    """The function of an optimiser; what it takes and says of itself are made from the table of options."""
 
-    Args:
-        problem: as for :func:`dgd`.
-        walker_chunk: as for :func:`dgd`.
-        options: ``learning_rate``, ``damping`` and ``step_limit`` of :class:`repro.config.SpringConfig`.
+    @_described(name)
+    def made(problem: Optimised, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
+        config = optimizer_config(name, **options)
+        return build_optimizer(config, as_problem(problem, config, walker_chunk))
 
-    Raises:
-        InputError: for an option that does not exist or is out of bounds.
-    """
-    return _preset("minsr", problem, walker_chunk, options)
+    return made
 
 
-def spring(problem: Problem | TrialState | LogPsi, *, walker_chunk: int | None = None, **options: Any) -> Optimizer:
-    """SPRING: :func:`minsr` with momentum, and so with the option ``momentum`` besides."""
-    return _preset("spring", problem, walker_chunk, options)
+@_described("adam")
+def adam(problem: Optimised | None = None, **options: Any) -> Optimizer:  # noqa: D103
+    return _adam(cast("Problem", problem), cast("AdamConfig", optimizer_config("adam", **options)))
+
+
+kfac = preset("kfac")
+qn_kfac = preset("qn-kfac")
+qn_mr_kfac = preset("qn-mr-kfac")
+ngd = preset("ngd")
+dgd = preset("dgd")
+proximal_dgd = preset("proximal-dgd")
+minsr = preset("minsr")
+spring = preset("spring")
+gauss_newton = preset("gauss-newton")

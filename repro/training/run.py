@@ -221,6 +221,8 @@ def _afresh(model: Model, run: RunDirectory, donor: Donor | None, reporter: Repo
     """From nothing, from what another run's pretraining left, or from an imported network; nothing is written."""
     tables, first = model.tables(), model.phases[0]
     state = jax.jit(model.initial_state)()
+    for phase in model.phases:  # an optimiser that refuses the parameters does so before the pretraining
+        jax.eval_shape(phase.optimizer.init, state.params)
     if donor is None:
         return _Beginning(model, first, state, tables, ())
     if isinstance(donor, ImportedNetwork):

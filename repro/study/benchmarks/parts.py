@@ -112,7 +112,7 @@ def _second_order_parts(
     model: Model, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, grads: Any, energies: Array
 ) -> dict[str, _Timed]:
     psi, chunk = model.wavefunction, model.walker_chunk
-    composition = composition_of(config)
+    composition = composition_of(config, model.problem)
     mixed = "decision" in composition.curvatures
     params, x = state.params, state.data.walkers
 

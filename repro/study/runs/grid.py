@@ -8,26 +8,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from repro.config import OPTIMIZER_OPTIONS, RunConfig
+from repro.config import RunConfig
 from repro.config.checks import suggestion
 from repro.errors import InputError
 from repro.reading import read_toml, shortened
 from repro.study.runs.profiles import configure
 
-KEYS = (
-    *(
-        name
-        for name, kind in inspect.signature(configure).parameters.items()
-        if kind.kind is kind.KEYWORD_ONLY and name != "network"  # `repro train` takes it from --pretrained
-    ),
-    "protocol",
-    "learning_rate",
-    "without",
-    "momentum",
-    "step_limit",
-    *OPTIMIZER_OPTIONS,
-)
-"""What a ``[[runs]]`` table may hold: the options of ``repro train``, with underscores."""
+KEYS = tuple(name for name in inspect.signature(configure).parameters if name != "network")
+"""What a ``[[runs]]`` table may hold: the options of ``repro train``, with underscores. The hash of a network it takes
+from ``--pretrained``."""
 
 MOST_RUNS = 100_000
 

@@ -15,8 +15,10 @@ from repro.config import (
     Sweeps,
     SystemConfig,
     optimizer_config,
+    option_parameters,
 )
 from repro.config.checks import choice
+from repro.config.options import takes
 
 Value = TypeVar("Value")
 
@@ -55,6 +57,7 @@ def _choose(value: Value | None, default: Value) -> Value:
     return default if value is None else value
 
 
+@takes(option_parameters())
 def configure(
     *,
     particles: int,
@@ -78,7 +81,8 @@ def configure(
 ) -> RunConfig:
     """A complete configuration from a profile and what overrides it.
 
-    ``optimizer_options`` are those of :func:`repro.config.optimizer_config`; the others are the configuration's own.
+    ``optimizer_options`` are those of the optimiser, see :func:`repro.config.options_of`; None stands for its default.
+    The others are the configuration's own.
 
     Raises:
         InputError: for any value out of its bounds.
