@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT, repro
 from typer.main import get_command
 
+import repro as package
 from repro import console, doctor
 from repro.cli import app
 from repro.runtime import DETERMINISTIC_GPU, IDLE_LAPACK, configure_jax
@@ -152,6 +153,16 @@ def test_linear_algebra_is_loaded_after_its_threads_are_set(module):
             check=True,
         )
         assert done.stdout.split() == ["False", set_before.get(name, chosen), "True"]
+
+
+def test_the_public_face_loads_what_is_asked_for():
+    probe = "import sys, repro; assert 'jax' not in sys.modules; repro.dgd, repro.optimizers.adam"
+    assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="has no attribute 'dgdd'"):
+        package.dgdd  # noqa: B018
 
 
 def test_reporters_tell_the_same_story(capsys):
