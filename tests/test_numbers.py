@@ -23,7 +23,7 @@ from conftest import ROOT
 
 from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SpringConfig, SystemConfig
 from repro.optimizers.second_order import ASSEMBLED_WEIGHTS
-from repro.references import reference, stored_reference
+from repro.references import stored_reference
 from repro.study.benchmarks.growth import WHOLE, growth
 from repro.study.benchmarks.tasks import WALKED
 from repro.study.claims.measurements import (
