@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 
 from repro.config import OPTIMIZERS, PARTS_OF, RunConfig, SystemConfig, optimizer_config
+from repro.curvature.output_metrics import Euclidean
 from repro.optimizers import second_order
 from repro.references import known_energy
 from repro.study.runs.convergence import converged
@@ -28,6 +29,7 @@ from repro.study.runs.profiles import configure
 from repro.study.runs.store import find_run, load_run, project_path
 from repro.study.runs.sweep import DONE, summary, sweep
 from repro.training.run import train
+from repro.vmc import problem
 from repro.vmc.metrics import decision_metric, fisher
 
 FOLDER = Path(__file__).parent / "golden"
@@ -122,10 +124,10 @@ def test_tier_a_notices_a_wrong_damping_rule(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda found: replace(decision_metric(found), scale=1.001), fisher], ids=["scale", "fisher"]
+    "wrong", [lambda found: replace(decision_metric(found), output=Euclidean(1.001)), fisher], ids=["scale", "fisher"]
 )
 def test_tier_a_notices_a_wrong_metric(tmp_path, monkeypatch, wrong):
-    monkeypatch.setattr(second_order, "decision_metric", wrong)
+    monkeypatch.setattr(problem, "decision_metric", wrong)
     with pytest.raises(AssertionError, match="tier A"):
         follows_golden("dgd", tmp_path)
 
@@ -163,8 +165,10 @@ def test_tier_d_smoke_curves(tmp_path, optimizer):
 
 def test_tier_d_notices_a_wrong_metric(tmp_path, monkeypatch):
     """A sum over the walkers in place of their mean. The finer differences between metrics are tier A's to notice."""
-    right = second_order.decision_metric
-    monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(right(found), scale=found.x.shape[0]))
+    right = problem.decision_metric
+    monkeypatch.setattr(
+        problem, "decision_metric", lambda found: replace(right(found), output=Euclidean(found.x.shape[0]))
+    )
     with pytest.raises(AssertionError, match="tier D"):
         stays_in_band("dgd", tmp_path)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from repro.curvature.output_metrics import Euclidean
 from repro.errors import InputError, StorageError
 from repro.optimizers import second_order
 from repro.study.benchmarks import kronecker
@@ -29,6 +30,7 @@ from repro.study.verification import stored_tables as tables
 from repro.training import environment
 from repro.training.run import train
 from repro.training.rundir import RunDirectory, packed
+from repro.vmc import problem
 
 STORED = project_path("paper_runs")
 CONFIG = configure(
@@ -692,8 +694,8 @@ def test_forged_curves_are_told_from_replicas():
 
 def test_an_audit_sees_a_wrong_metric(made, monkeypatch):
     """Four times the decision metric, as if the factor were forgotten in one place."""
-    right = second_order.decision_metric
-    monkeypatch.setattr(second_order, "decision_metric", lambda found: replace(right(found), scale=4.0))
+    right = problem.decision_metric
+    monkeypatch.setattr(problem, "decision_metric", lambda found: replace(right(found), output=Euclidean(4.0)))
     assert any("outside of 4 replicas" in line for line in audit.audit(load_run(made.path)).problems)
 
 

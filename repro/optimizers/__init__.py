@@ -1,6 +1,6 @@
 """The optimisers, with optax's interface: ``init(params)`` and ``update(grads, state, params, **batch)``."""
 
-from repro.optimizers.base import Optimizer
+from repro.optimizers.base import Optimizer, from_optax
 from repro.optimizers.momentum import natural_momentum
 from repro.optimizers.presets import (
     adam,
@@ -21,6 +21,7 @@ __all__ = [
     "adam",
     "build_optimizer",
     "dgd",
+    "from_optax",
     "gauss_newton",
     "kfac",
     "minsr",

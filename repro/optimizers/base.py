@@ -38,7 +38,9 @@ def _nothing(state: Any) -> dict[str, Array]:
 class Optimizer(optax.GradientTransformationExtraArgs):
     """An ``optax.GradientTransformationExtraArgs`` and what the training loop may ask besides.
 
-    A pair ``(init, update)`` for optax, so that its wrappers and chains take it as any other.
+    A pair ``(init, update)`` for optax: its wrappers and chains take it as any other. Only what holds parameters back
+    (``masked``, ``multi_transform``) is for those that treat each parameter by itself, as Adam does. Steps of ``minsr``
+    and ``spring`` are made from the samples alone: what a wrapper does to the gradient before changes nothing.
 
     Attributes:
         init: ``params -> state``.
@@ -67,7 +69,11 @@ class Optimizer(optax.GradientTransformationExtraArgs):
 
 
 def from_optax(transformation: optax.GradientTransformation) -> Optimizer:
-    """An optimiser of optax that needs the gradient only, such as Adam."""
+    """Any transformation of optax as an optimiser that reports nothing and whose steps are not judged.
+
+    Args:
+        transformation: such as ``optax.adam(...)``, or a chain with an optimiser of this package in it.
+    """
     extended = optax.with_extra_args_support(transformation)
     return Optimizer(extended.init, extended.update)
 

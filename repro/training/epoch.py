@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from repro.errors import InputError
 from repro.numerics.loops import traced_once
 from repro.optimizers import Optimizer
 from repro.problems.base import Problem
@@ -28,7 +29,15 @@ def training_epoch(problem: Problem, optimizer: Optimizer) -> Epoch:
     The metrics describe the parameters before the update: those of the problem, the norms of the gradient and of the
     step, and what the optimiser reports. ``rho`` is NaN in epochs whose step was not judged. The samples go on from
     those that the step was judged by.
+
+    Raises:
+        InputError: if the optimiser is one that optax has made, and does not say how its steps are judged.
     """
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(
+            "optimizer: a transformation of optax as it is: give from_optax(...) of it; its steps are then not judged, "
+            "so that a damping stays what it is"
+        )
 
     def epoch(state: TrainState, key: Array, coefficients: Any) -> tuple[TrainState, Metrics]:
         params = state.params
