@@ -34,7 +34,7 @@ from repro.curvature.pullback import Curvature
 from repro.numerics.loops import traced_once
 from repro.optimizers.base import Optimizer, checked_grads, checked_params, distinct_zeros
 from repro.parameters.partition import Blocks
-from repro.problems.base import MeasuredChange, Problem, require_curvatures
+from repro.problems.base import Geometry, MeasuredChange, Problem, require_curvatures
 from repro.solvers.minres import minres
 
 MOMENTUM = 0.99
@@ -124,49 +124,11 @@ def proximal(problem: Problem, config: ProximalConfig) -> Optimizer:
 
     def update(grads: Any, state: ProximalState, params: Any = None, **batch: Any) -> tuple[Any, ProximalState]:
         geometry = problem.geometry(checked_params(params, config.name), WANTED, batch)
-        parts = geometry.partition
-        blocks = parts.split(checked_grads(grads, params, config.name))
-        g, restore = ravel_pytree(blocks)
-        model = _Quadratic(geometry.curvature(MODEL), restore, "coupling" not in without)
-        information = _Quadratic(geometry.curvature(HELD_BY), restore, "coupling" not in without)
-        layers = geometry.layers
-        bases = () if layers is None or "basis" in without else eigenbases(layers)
-        seen = geometry.turned(bases) if bases else geometry
-        stiffness, held = _diagonal(seen.curvature(MODEL), len(blocks)), jnp.full_like(g, FLOOR)
-        if "information" not in without:
-            held += _diagonal(seen.curvature(HELD_BY), len(blocks))
-        trial = geometry.trial()
-
-        def distance(v: Array) -> Array:
-            return FLOOR * v if "information" in without else information(v) + FLOOR * v
-
-        def attempt(damping: Array, start: Array) -> Attempt:
-            scale = stiffness + damping * held
-
-            def preconditioner(v: Array) -> Array:
-                scaled = ravel_pytree(to_eigenbases(bases, restore(v)))[0] / scale if bases else v / scale
-                return ravel_pytree(from_eigenbases(bases, restore(scaled)))[0] if bases else scaled
-
-            solved = minres(
-                lambda v: model(v) + damping * distance(v),
-                -g - model(start),
-                preconditioner=preconditioner,
-                iterations=ITERATIONS,
-                tolerance=0.0,
-                reduction=REDUCTION,
-            )
-            step = start + solved.x
-            if "limit" not in without:
-                length = step @ information(step)
-                step = jnp.where(length > REACH, jnp.sqrt(REACH / length), 1.0) * step
-            predicted = g @ step + 0.5 * (step @ model(step))
-            measured = trial.change(parts.join(restore(step)))
-            accepted = jnp.ones((), bool) if "rejection" in without else acceptable(measured, predicted)
-            return Attempt(step, predicted, measured, accepted, solved.residual, solved.iterations.astype(g.dtype))
-
+        system = _System(geometry, geometry.partition.split(checked_grads(grads, params, config.name)), without)
+        g, restore, trial = system.gradient, system.restore, system.trial
         start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * ravel_pytree(state.previous)[0]
         first = trial.damping(without) if problem.tells_damping else state.damping
-        damping, made, tried = first_accepted(attempt, first, start)
+        damping, made, tried = first_accepted(system.attempt, first, start)
         step = restore(jnp.where(tried.accepted, tried.update, 0.0))
         report = {
             "lambda": damping,
@@ -177,9 +139,70 @@ def proximal(problem: Problem, config: ProximalConfig) -> Optimizer:
             "overlap": jnp.where(tried.accepted, tried.measured.overlap, 0.0),
         }
         following = () if problem.tells_damping else followed_damping(damping, report["rho"], tried.accepted)
-        return parts.join(step), ProximalState(step, report, following)
+        return geometry.partition.join(step), ProximalState(step, report, following)
 
     return Optimizer(init, update, lambda state: state.report, further=FURTHER)
+
+
+class _System:
+    """The implicit step's equations at one place, for any damping and start.
+
+    Args:
+        geometry: of the problem, there.
+        grads: the gradient, by blocks.
+        without: parts that are left out.
+    """
+
+    def __init__(self, geometry: Geometry, grads: Blocks, without: frozenset[str]) -> None:
+        self._without, self._join = without, geometry.partition.join
+        self.gradient, self.restore = ravel_pytree(grads)
+        self._model = _Quadratic(geometry.curvature(MODEL), self.restore, "coupling" not in without)
+        self._information = _Quadratic(geometry.curvature(HELD_BY), self.restore, "coupling" not in without)
+        layers = geometry.layers
+        self._bases = () if layers is None or "basis" in without else eigenbases(layers)
+        seen = geometry.turned(self._bases) if self._bases else geometry
+        self._stiffness = _diagonal(seen.curvature(MODEL), len(grads))
+        self._held = jnp.full_like(self.gradient, FLOOR)
+        if "information" not in without:
+            self._held += _diagonal(seen.curvature(HELD_BY), len(grads))
+        self.trial = geometry.trial()
+
+    def attempt(self, damping: Array, start: Array) -> Attempt:
+        """The step for a damping lambda and a start x0, cut to the reach, and what it does."""
+        g = self.gradient
+        preconditioner = self._preconditioner(self._stiffness + damping * self._held)
+        solved = minres(
+            lambda v: self._model(v) + damping * self._distance(v),
+            -g - self._model(start),
+            preconditioner=preconditioner,
+            iterations=ITERATIONS,
+            tolerance=0.0,
+            reduction=REDUCTION,
+        )
+        step = start + solved.x
+        if "limit" not in self._without:
+            length = step @ self._information(step)
+            step = jnp.where(length > REACH, jnp.sqrt(REACH / length), 1.0) * step
+        predicted = g @ step + 0.5 * (step @ self._model(step))
+        measured = self.trial.change(self._join(self.restore(step)))
+        accepted = jnp.ones((), bool) if "rejection" in self._without else acceptable(measured, predicted)
+        return Attempt(step, predicted, measured, accepted, solved.residual, solved.iterations.astype(g.dtype))
+
+    def _distance(self, v: Array) -> Array:
+        """(F + eta) v."""
+        return FLOOR * v if "information" in self._without else self._information(v) + FLOOR * v
+
+    def _preconditioner(self, scale: Array) -> Callable[[Array], Array]:
+        """Divides by the system's diagonal in the layers' eigenbases, where there are any."""
+        bases, restore = self._bases, self.restore
+
+        def preconditioner(v: Array) -> Array:
+            if not bases:
+                return v / scale
+            scaled = ravel_pytree(to_eigenbases(bases, restore(v)))[0] / scale
+            return ravel_pytree(from_eigenbases(bases, restore(scaled)))[0]
+
+        return preconditioner
 
 
 def acceptable(measured: MeasuredChange, predicted: Array) -> Array:

@@ -178,6 +178,12 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
         )
         return parts.join(step.update), following
 
+    return Optimizer(init, update, lambda state: state.report, _judge(problem, composition, config))
+
+
+def _judge(problem: Problem, composition: Composition, config: SecondOrderConfig) -> StepJudge:
+    """Every few epochs, by the ratio of actual to predicted change, after which the damping follows."""
+
     def due(state: SecondOrderState) -> Array:
         return (state.epoch - 1) % config.damping.interval == 0
 
@@ -192,7 +198,7 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
             damping = adapted_damping_released(state.damping, old, new, ratio, config.damping)
         return state._replace(damping=damping), ratio
 
-    return Optimizer(init, update, lambda state: state.report, StepJudge(due, judge))
+    return StepJudge(due, judge)
 
 
 def _initial_state(blocks: Blocks, config: SecondOrderConfig) -> SecondOrderState:

@@ -99,9 +99,7 @@ def minres(
     if iterations < 1:
         raise ValueError(f"iterations = {iterations}: MINRES needs at least one")
     apply = preconditioner or (lambda v: v)
-    eps = jnp.finfo(b.dtype).eps
     shift = jnp.asarray(shift, b.dtype)
-    zero, one = jnp.zeros((), b.dtype), jnp.ones((), b.dtype)
     vector = jnp.zeros_like(b)
     if x0 is None:
         start, r = vector, b
@@ -113,45 +111,97 @@ def minres(
     beta1 = jnp.sqrt(jnp.maximum(jnp.vdot(r, y), 0.0))
 
     def step(state: _State) -> _State:
-        v = state.y / state.beta
-        y = matvec(v) + shift * v
-        # In the first iteration there is no vector before v.
-        y = y - jnp.where(state.iterations > 0, state.beta / state.old_beta, 0.0) * state.r1
-        alpha = jnp.vdot(v, y)
-        r2 = y - (alpha / state.beta) * state.r2
-        y = apply(r2)
-        squared = jnp.vdot(r2, y)
-        beta = jnp.sqrt(jnp.maximum(squared, 0.0))
-        norm2 = state.norm2 + alpha**2 + state.beta**2 * (state.iterations > 0) + beta**2
-        # The previous rotation, then the next.
-        delta = state.cs * state.dbar + state.sn * alpha
-        gbar = state.sn * state.dbar - state.cs * alpha
-        epsln, dbar = state.sn * beta, -state.cs * beta
-        root = jnp.hypot(gbar, dbar)
-        gamma = jnp.maximum(jnp.hypot(gbar, beta), eps)
-        cs, sn = gbar / gamma, beta / gamma
-        w = (v - state.epsln * state.w2 - delta * state.w) / gamma
-        x = state.x + cs * state.phibar * w
-        phibar = sn * state.phibar
-        gamma_max, gamma_min = jnp.maximum(state.gamma_max, gamma), jnp.minimum(state.gamma_min, gamma)
-        norm, size = jnp.sqrt(norm2), jnp.sqrt(jnp.vdot(x, x))
-        stop = (
-            (phibar <= tolerance * norm * size)
-            | (root <= tolerance * norm)
-            | (phibar <= reduction * beta1)
-            | (norm * size * eps >= beta1)
-            | (gamma_max >= 0.1 / eps * gamma_min)
-            | (squared <= (10.0 * eps * beta1) ** 2 * (state.iterations == 0))
-        )
-        return _State(
-            *(x, state.r2, r2, y, w, state.w, beta, state.beta, dbar, epsln, phibar, cs, sn),
-            *(norm2, gamma_max, gamma_min, state.iterations + 1, stop),
-        )
+        return _iteration(state, lambda v: matvec(v) + shift * v, apply, beta1, tolerance, reduction)
 
-    begin = _State(
-        *(start, r, r, y, vector, vector, beta1, one, zero, zero, beta1, -one, zero),
-        *(zero, zero, jnp.asarray(jnp.finfo(b.dtype).max), jnp.zeros((), jnp.int32), beta1 == 0.0),
+    end = jax.lax.while_loop(
+        lambda state: (state.iterations < iterations) & ~state.stop, step, _begin(start, r, y, vector, beta1)
     )
-    end = jax.lax.while_loop(lambda state: (state.iterations < iterations) & ~state.stop, step, begin)
     residual = jnp.where(beta1 > 0, end.phibar / jnp.where(beta1 > 0, beta1, 1.0), 0.0)
     return MinresResult(end.x, residual, end.iterations)
+
+
+def _begin(start: Array, r: Array, y: Array, vector: Array, beta1: Array) -> _State:
+    """Before the first iteration; ``vector`` is zero."""
+    zero, one = jnp.zeros((), start.dtype), jnp.ones((), start.dtype)
+    return _State(
+        x=start,
+        r1=r,
+        r2=r,
+        y=y,
+        w=vector,
+        w2=vector,
+        beta=beta1,
+        old_beta=one,
+        dbar=zero,
+        epsln=zero,
+        phibar=beta1,
+        cs=-one,
+        sn=zero,
+        norm2=zero,
+        gamma_max=zero,
+        gamma_min=jnp.asarray(jnp.finfo(start.dtype).max),
+        iterations=jnp.zeros((), jnp.int32),
+        stop=beta1 == 0.0,
+    )
+
+
+def _iteration(
+    state: _State,
+    product: Callable[[Array], Array],
+    apply: Callable[[Array], Array],
+    beta1: Array,
+    tolerance: float,
+    reduction: float,
+) -> _State:
+    """One Lanczos vector more, and the rotation that keeps the tridiagonal matrix triangular."""
+    eps = jnp.finfo(state.x.dtype).eps
+    v = state.y / state.beta
+    y = product(v)
+    # In the first iteration there is no vector before v.
+    y = y - jnp.where(state.iterations > 0, state.beta / state.old_beta, 0.0) * state.r1
+    alpha = jnp.vdot(v, y)
+    r2 = y - (alpha / state.beta) * state.r2
+    y = apply(r2)
+    squared = jnp.vdot(r2, y)
+    beta = jnp.sqrt(jnp.maximum(squared, 0.0))
+    norm2 = state.norm2 + alpha**2 + state.beta**2 * (state.iterations > 0) + beta**2
+    # The previous rotation, then the next.
+    delta = state.cs * state.dbar + state.sn * alpha
+    gbar = state.sn * state.dbar - state.cs * alpha
+    epsln, dbar = state.sn * beta, -state.cs * beta
+    root = jnp.hypot(gbar, dbar)
+    gamma = jnp.maximum(jnp.hypot(gbar, beta), eps)
+    cs, sn = gbar / gamma, beta / gamma
+    w = (v - state.epsln * state.w2 - delta * state.w) / gamma
+    x = state.x + cs * state.phibar * w
+    phibar = sn * state.phibar
+    gamma_max, gamma_min = jnp.maximum(state.gamma_max, gamma), jnp.minimum(state.gamma_min, gamma)
+    norm, size = jnp.sqrt(norm2), jnp.sqrt(jnp.vdot(x, x))
+    stop = (
+        (phibar <= tolerance * norm * size)
+        | (root <= tolerance * norm)
+        | (phibar <= reduction * beta1)
+        | (norm * size * eps >= beta1)
+        | (gamma_max >= 0.1 / eps * gamma_min)
+        | (squared <= (10.0 * eps * beta1) ** 2 * (state.iterations == 0))
+    )
+    return _State(
+        x=x,
+        r1=state.r2,
+        r2=r2,
+        y=y,
+        w=w,
+        w2=state.w,
+        beta=beta,
+        old_beta=state.beta,
+        dbar=dbar,
+        epsln=epsln,
+        phibar=phibar,
+        cs=cs,
+        sn=sn,
+        norm2=norm2,
+        gamma_max=gamma_max,
+        gamma_min=gamma_min,
+        iterations=state.iterations + 1,
+        stop=stop,
+    )

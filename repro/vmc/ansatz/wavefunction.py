@@ -41,6 +41,85 @@ class Wavefunction(NamedTuple):
     structure: Structure
 
 
+class _LinearMaps(NamedTuple):
+    """The linear maps of the network: equivariant layers 1..L, the orbitals of determinants 1..D, the envelope.
+
+    Attributes:
+        orbitals: ``(params, x, tap) -> (A, A, D, W)``; the tap sees and may shift every map's outputs.
+        particles: A.
+        layers: L.
+        hidden: H.
+        determinants: D.
+    """
+
+    orbitals: Callable[[Params, Array, Tap], Array]
+    particles: int
+    layers: int
+    hidden: int
+    determinants: int
+
+    def observed(self, params: Params, x: Array) -> tuple[LinearLayer, ...]:
+        """The linear maps at the walkers ``x``, their sensitivities by one backward pass."""
+        walkers = x.shape[0]
+        equivariant = [f"equivariant_{index + 1}" for index in range(self.layers)]
+        widths = dict.fromkeys(equivariant, self.hidden) | dict.fromkeys(
+            ("orbitals", ENVELOPE), self.determinants * self.particles
+        )
+
+        def total(perturbations: dict[str, Array]) -> tuple[Array, dict[str, tuple[Array, Array | None]]]:
+            inputs: dict[str, tuple[Array, Array | None]] = {}
+
+            def tap(layer: str, own: Any, shared: Any, s: Any) -> Any:
+                inputs[layer] = own, shared
+                return s + perturbations[layer]
+
+            log = log_sum_determinants(self.orbitals(params, x, tap))[1]
+            return jnp.sum(log), inputs
+
+        zeros = {name: jnp.zeros((self.particles, walkers, width), x.dtype) for name, width in widths.items()}
+        sensitivities, inputs = jax.grad(total, has_aux=True)(zeros)
+        one = jnp.ones((walkers, 1), x.dtype)
+        found = []
+        for name in equivariant:
+            own, mean = inputs[name]
+            found.append(LinearLayer(own, mean[0], one, sensitivities[name]))
+        own = inputs["orbitals"][0]
+        for sensitivity in jnp.split(sensitivities["orbitals"], self.determinants, axis=2):
+            found.append(LinearLayer(own, one[:, :0], one, sensitivity))
+        found.append(LinearLayer(inputs[ENVELOPE][0], one[:, :0], one[:, :0], sensitivities[ENVELOPE]))
+        return tuple(found)
+
+    def tangents(self, params: Params, x: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearTangents, ...]]:
+        def along(direction: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearLayer, ...]]:
+            return jax.jvp(lambda y: self.observed(params, y), (x,), (jnp.broadcast_to(direction, x.shape),))
+
+        values, slopes = jax.vmap(along, out_axes=(None, 0))(jnp.eye(self.particles, dtype=x.dtype))
+        # Positions and the first layer's features see their own particle and the mean of all; later ones see each.
+        local = {0, 1, len(slopes) - 1}
+        return values, tuple(
+            LinearTangents(LocalTangents.of(slope.own) if index in local else slope.own, slope.mean, slope.sensitivity)
+            for index, slope in enumerate(slopes)
+        )
+
+    def split(self, params: Params) -> Blocks:
+        blocks = [
+            jnp.concatenate([params[name]["w"], params[name]["b"][None]])
+            for name in (f"ansatz/equivariant_{index + 1}" for index in range(self.layers))
+        ]
+        orbitals = params["ansatz/orbitals"]
+        stacked = jnp.concatenate([orbitals["w"], orbitals["b"][None]])
+        return (*blocks, *jnp.split(stacked, self.determinants, axis=1), orbitals[ENVELOPE][None])
+
+    def join(self, blocks: Blocks) -> Params:
+        params = {
+            f"ansatz/equivariant_{index + 1}": {"b": block[-1], "w": block[:-1]}
+            for index, block in enumerate(blocks[: self.layers])
+        }
+        stacked = jnp.concatenate(blocks[self.layers : -1], axis=1)
+        params["ansatz/orbitals"] = {"b": stacked[-1], ENVELOPE: blocks[-1][0], "w": stacked[:-1]}
+        return params
+
+
 def slater_wavefunction(
     particles: int, layers: int = 2, hidden: int = 64, determinants: int = 1, dtype: str = "float32"
 ) -> Wavefunction:
@@ -94,64 +173,9 @@ def slater_wavefunction(
         jet: Jet = transformed.apply(params, position_jet(columns(x)))
         return sum_laplacian_ratio(matrices(jet.value), matrices(jet.jacobian), matrices(jet.laplacian))
 
-    def observed(params: Params, x: Array) -> tuple[LinearLayer, ...]:
-        """The linear maps at the walkers ``x``, their sensitivities by one backward pass."""
-        walkers = x.shape[0]
-        equivariant = [f"equivariant_{index + 1}" for index in range(layers)]
-        widths = dict.fromkeys(equivariant, hidden) | dict.fromkeys(("orbitals", ENVELOPE), determinants * particles)
+    def tapped(params: Params, x: Array, tap: Tap) -> Array:
+        return matrices(transformed.apply(params, columns(x), tap))
 
-        def total(perturbations: dict[str, Array]) -> tuple[Array, dict[str, tuple[Array, Array | None]]]:
-            inputs: dict[str, tuple[Array, Array | None]] = {}
-
-            def tap(layer: str, own: Any, shared: Any, s: Any) -> Any:
-                inputs[layer] = own, shared
-                return s + perturbations[layer]
-
-            log = log_sum_determinants(matrices(transformed.apply(params, columns(x), tap)))[1]
-            return jnp.sum(log), inputs
-
-        zeros = {name: jnp.zeros((particles, walkers, width), x.dtype) for name, width in widths.items()}
-        sensitivities, inputs = jax.grad(total, has_aux=True)(zeros)
-        one = jnp.ones((walkers, 1), x.dtype)
-        found = []
-        for name in equivariant:
-            own, mean = inputs[name]
-            found.append(LinearLayer(own, mean[0], one, sensitivities[name]))
-        own = inputs["orbitals"][0]
-        for sensitivity in jnp.split(sensitivities["orbitals"], determinants, axis=2):
-            found.append(LinearLayer(own, one[:, :0], one, sensitivity))
-        found.append(LinearLayer(inputs[ENVELOPE][0], one[:, :0], one[:, :0], sensitivities[ENVELOPE]))
-        return tuple(found)
-
-    def tangents(params: Params, x: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearTangents, ...]]:
-        def along(direction: Array) -> tuple[tuple[LinearLayer, ...], tuple[LinearLayer, ...]]:
-            return jax.jvp(lambda y: observed(params, y), (x,), (jnp.broadcast_to(direction, x.shape),))
-
-        values, slopes = jax.vmap(along, out_axes=(None, 0))(jnp.eye(particles, dtype=x.dtype))
-        # Positions and the first layer's features see their own particle and the mean of all; later ones see each.
-        local = {0, 1, len(slopes) - 1}
-        return values, tuple(
-            LinearTangents(LocalTangents.of(slope.own) if index in local else slope.own, slope.mean, slope.sensitivity)
-            for index, slope in enumerate(slopes)
-        )
-
-    def split(params: Params) -> Blocks:
-        blocks = [
-            jnp.concatenate([params[name]["w"], params[name]["b"][None]])
-            for name in (f"ansatz/equivariant_{index + 1}" for index in range(layers))
-        ]
-        orbitals = params["ansatz/orbitals"]
-        stacked = jnp.concatenate([orbitals["w"], orbitals["b"][None]])
-        return (*blocks, *jnp.split(stacked, determinants, axis=1), orbitals[ENVELOPE][None])
-
-    def join(blocks: Blocks) -> Params:
-        params = {
-            f"ansatz/equivariant_{index + 1}": {"b": block[-1], "w": block[:-1]}
-            for index, block in enumerate(blocks[:layers])
-        }
-        stacked = jnp.concatenate(blocks[layers:-1], axis=1)
-        params["ansatz/orbitals"] = {"b": stacked[-1], ENVELOPE: blocks[-1][0], "w": stacked[:-1]}
-        return params
-
-    structure = Structure(split, join, observed, tangents)
+    maps = _LinearMaps(tapped, particles, layers, hidden, determinants)
+    structure = Structure(maps.split, maps.join, maps.observed, maps.tangents)
     return Wavefunction(init, orbitals, sign_log_psi, log_psi, laplacian_ratio, structure)
