@@ -10,10 +10,12 @@ what they left. Each is loaded when it is first asked for: ``import repro`` alon
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here, not even of the library: `python -m repro` has not yet left the working directory, where a
+# file may be called typing.py.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from repro.optimizers import (
         adam,
         dgd,
@@ -87,6 +89,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     if name in _HOME_OF:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
     if name in _ROOMS:
