@@ -26,6 +26,7 @@ from repro.study.runs.sweep import Job, donor_for
 from repro.training.checkpoint import HEADER, Checkpoint, load_checkpoint
 from repro.training.curve import CURVE_COLUMNS, Table
 from repro.training.evaluation import evaluate
+from repro.training.loading import load_run
 from repro.training.reporting import Silent
 from repro.training.restart import load_state
 from repro.training.run import train
@@ -233,6 +234,23 @@ def test_checkpoint_of_another_run(finished, tmp_path):
     copy = damaged(finished, tmp_path, lambda p: p.write_bytes(other.checkpoint.read_bytes()))
     with pytest.raises(InputError, match="belongs to configuration"):
         train(tiny(), copy.path, resume=True)
+
+
+def test_a_run_is_loaded_with_its_curve_its_outcome_and_its_state(finished):
+    loaded = load_run(finished.run.path)
+    assert loaded.config == finished.run.read_config()
+    assert loaded.result == finished.result
+    rows = list(csv.DictReader(finished.run.curve.read_text().splitlines()))
+    assert set(loaded.curve) == set(rows[0])
+    assert loaded.curve["energy"].tolist() == [float(row["energy"]) for row in rows]
+    assert np.isnan(loaded.curve["rho"]).sum() == sum(not row["rho"] for row in rows)
+    assert loaded.walkers.shape == (loaded.config.sampling.walkers, loaded.config.system.particles)
+    assert np.isfinite(loaded.psi.log_psi(loaded.params, loaded.walkers)).all()
+    stored = load_run(next((ROOT / "paper_runs").glob("dgd-A2-*")))  # packed, and without a checkpoint
+    assert stored.params is None
+    assert len(stored.curve["epoch"]) == stored.config.epochs
+    with pytest.raises(InputError, match="not a run directory"):
+        load_run(ROOT / "figures")
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(finished):
