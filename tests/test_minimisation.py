@@ -11,7 +11,7 @@ import repro
 from repro.errors import DivergedError, InputError
 
 INPUTS = jax.random.normal(jax.random.key(0), (40, 2))
-LABELS = (INPUTS[:, 0] * INPUTS[:, 1] > 0).astype(jnp.int32)
+LABELS = (INPUTS[:, 0] + INPUTS[:, 1] > 0).astype(jnp.int32)
 PARAMS = {"inner": jax.random.normal(jax.random.key(1), (2, 5)), "outer": jnp.zeros((5, 2))}
 CLASSES = repro.Supervised(lambda params, x: jnp.tanh(x @ params["inner"]) @ params["outer"], "softmax", batch_size=16)
 

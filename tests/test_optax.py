@@ -712,5 +712,5 @@ def test_a_walk_does_not_depend_on_the_axes_of_a_walker(sweeps):
 
 def test_the_hamiltonian_is_that_of_particles_on_a_line():
     x = as_matrix(case("adam").batches[0]).walkers
-    told = ("walkers of shape (8, 1, 2): must be (W, A)", "local energies of your own")
+    told = ("walkers of shape (8, 1, 2): must be (W, A)", "give MonteCarlo another potential")
     refused(told, walker_energies, trial_state(in_plane), start(), x, SYSTEM, WALKERS)

@@ -719,7 +719,7 @@ def test_why_shows_the_whole_chain(capsys):
 
     Console(width=200).print(chain_of("F06"))
     shown = capsys.readouterr().out
-    for part in ("figures/F06.ipynb", "dgd-A2-V-10-seed0", "repro/curvature/pullback.py (decision_metric)", "revision"):
+    for part in ("figures/F06.ipynb", "dgd-A2-V-10-seed0", "repro/vmc/metrics.py (decision_metric)", "revision"):
         assert part in shown
     with pytest.raises(InputError, match="figure = 'F99': unknown"):
         chain_of("F99")
