@@ -9,11 +9,10 @@ import pytest
 from conftest import random_state
 
 from repro.numerics.batching import map_in_batches, sum_in_batches
-from repro.training.epoch import clip_local_energies
 from repro.vmc.ansatz.determinant import sum_laplacian_ratio
 from repro.vmc.ansatz.forward_laplacian import Jet, gaussian, position_jet
 from repro.vmc.physics.hamiltonian import System, gaussian_interaction, potential_energy
-from repro.vmc.physics.local_energy import local_energy
+from repro.vmc.physics.local_energy import clip_local_energies, local_energy
 from repro.vmc.physics.oscillator import oscillator_orbitals
 from repro.vmc.problem import density, energy_gradient, walker_energies
 from repro.vmc.sampling import initial_chain, walk
