@@ -145,6 +145,11 @@ def test_values_out_of_bounds_are_refused(options, told):
         natural_momentum(LeastSquares(curve), **options)
 
 
+def test_a_bare_function_is_refused():
+    with pytest.raises(InputError, match=r"needs a problem, not function; for ln\|psi\| take repro.MonteCarlo"):
+        natural_momentum(curve)
+
+
 def test_functions_that_cannot_be_subtracted_are_refused():
     psi, _ = random_state(2, hidden=4)
     with pytest.raises(InputError, match="take parameter or transported"):

@@ -11,7 +11,7 @@ RISE_FORGIVEN = 0.1
 
 
 def reduction_ratio(before: Array, after: Array, predicted: Array) -> Array:
-    """Rho = (E' - E) / (M(delta) - M(0)), actual over predicted change of the objective."""
+    """The ratio rho = (E' - E) / (M(delta) - M(0)), actual over predicted change of the objective."""
     return (after - before) / predicted
 
 

@@ -62,15 +62,16 @@ def natural_momentum(
     With ``nesterov`` the parameters between two updates are those that the momentum leads to.
 
     Args:
-        problem: what is optimised; one whose samples do not depend on the parameters.
+        problem: what is optimised. Monte Carlo has the kinds "parameter" and "transported" only, and its O^T e is half
+            of the gradient.
         learning_rate: alpha > 0.
         damping: lambda > 0, in units of the metric.
         momentum: beta, at least 0 and below 1.
         kind: one of :data:`KINDS`.
 
     Raises:
-        InputError: for a value out of bounds, an unknown kind, or a kind that the problem does not have: where values
-            are no function of outputs, as local energies, functions cannot be subtracted.
+        InputError: for a value out of bounds, an unknown kind, or a kind that the problem does not have: local energies
+            are not errors of ln|psi|, so that their differences say nothing about a change of the function.
     """
     _refuse(problem, learning_rate, damping, momentum, kind)
 
@@ -115,6 +116,11 @@ def natural_momentum(
 
 
 def _refuse(problem: Problem, learning_rate: float, damping: float, momentum: float, kind: str) -> None:
+    if not hasattr(problem, "geometry"):
+        raise InputError(
+            f"{NAME}: needs a problem, not {type(problem).__name__}; for ln|psi| take "
+            "repro.MonteCarlo(repro.trial_state(log_psi))"
+        )
     for name, value in (("learning_rate", learning_rate), ("damping", damping)):
         if not 0.0 < value < float("inf"):
             raise InputError(f"{name} = {value:g}: must be positive and finite")

@@ -43,7 +43,7 @@ CURVATURES_OF: dict[str, tuple[str | None, str]] = {
 """The study's table: whose layer blocks MINRES inverts, and the quadratic model that scales the step."""
 
 LogPsi = Callable[[Any, Array], Array]
-"""(params, one walker (A,)) -> ln|psi|, a scalar."""
+"""(params, one walker of any shape) -> ln|psi|, a scalar."""
 Optimised = Problem | TrialState | LogPsi
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -122,8 +122,8 @@ class Preset(Protocol):
 
 
 PROBLEM = (
-    "what is optimised; or a state, or any function (params, x) -> ln|psi| of one walker x of shape (A,), for its "
-    "energy."
+    "what is optimised; or a trial state, or any function (params, x) -> ln|psi| of one walker x of any shape, whose "
+    "energy is then optimised."
 )
 LAYERED = "what is optimised, a problem that knows its linear maps; or a state that does, for its energy."
 UNNEEDED = "may be left out, as the gradient is enough."

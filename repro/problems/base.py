@@ -4,6 +4,8 @@ A problem draws samples, evaluates its objective and the gradient there, and des
 those samples. An optimiser is made for a problem and sees nothing of it but this. Monte Carlo
 (:mod:`repro.vmc.problem`), supervised learning (:mod:`repro.problems.supervised`) and least squares of residuals
 (:mod:`repro.problems.residual`) are the problems of this package; anything with these methods is another.
+
+S is the number of samples, N that of outputs of a sample, P that of parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Metrics = dict[str, Array]
 
 
 class Evaluation(Protocol):
-    """What a problem knows of its samples at some parameters.
+    """The objective, its gradient and what the optimiser takes, at one set of parameters and samples.
 
     Attributes:
         gradient: of the objective, of the structure of the parameters.
@@ -45,8 +47,8 @@ class MeasuredChange(NamedTuple):
 
     Attributes:
         change: objective after, less that before.
-        error: standard error of it, with its rounding.
-        rounding: of the change, from that of the objective.
+        error: standard error of the change, with its rounding error.
+        rounding: rounding error of the change.
         overlap: effective number of samples after the step, as a fraction of all: 1 where the samples do not depend on
             the parameters. The variance of the weights, 1 / overlap - 1, is to leading order the Fisher distance
             d^T F d between the two states.
@@ -77,7 +79,7 @@ class StepTrial(Protocol):
         """What a step, of the structure of the parameters, does to the objective."""
 
     def damping(self, left_out: frozenset[str]) -> Array:
-        """The damping that the samples tell by themselves, asked for where :attr:`Problem.tells_damping`.
+        """A damping estimated from the samples; asked for only where :attr:`Problem.tells_damping`.
 
         Args:
             left_out: parts that an ablation leaves out.
@@ -99,7 +101,7 @@ class Geometry(Protocol):
         """One of the problem's curvatures."""
 
     def turned(self, bases: tuple[Eigenbasis, ...]) -> Geometry:
-        """The same in other coordinates of each layer."""
+        """The same geometry, with each layer's matrix written in these bases."""
 
     def sample_space(self) -> SampleSpace:
         """The linearised problem, sample by sample."""
@@ -109,14 +111,15 @@ class Geometry(Protocol):
 
 
 class Problem(Protocol):
-    """What is optimised. All methods but the constructor are pure and can be traced by JAX.
+    """What is optimised. Its methods are pure functions that JAX can trace.
 
     Attributes:
         curvatures: names that :meth:`geometry` may be asked for.
         layered: whether the linear maps are known, which Kronecker factors need.
-        residuals_follow_outputs: whether the residuals of the sample space are errors of outputs, so that the
-            difference of two of them is that of two functions.
-        factor_scale: of the Fisher metric, in units of E[(a a^T) (x) (e e^T)] with inputs a and sensitivities e.
+        residuals_follow_outputs: whether the residuals of the sample space are the errors of the model's outputs, in
+            units of their metric. For squared errors the difference of two residuals is then that of two outputs; for
+            other losses this holds to first order.
+        factor_scale: of the Fisher metric, in units of E[kron(a a^T, e e^T)] with inputs a and sensitivities e.
         has_protocols: whether the printed and the released algorithm of the study differ for it; if not, optimisers do
             what is printed.
         tells_damping: whether the samples set the scale of the proximal step's damping.
@@ -149,13 +152,17 @@ class Problem(Protocol):
         """The :class:`Evaluation` at the samples."""
 
     def metrics(self, evaluation: Any, data: Any, drawn: Any) -> Metrics:
-        """What is worth a column of the curve."""
+        """The scalars of this epoch, by column name."""
 
     def advance(self, params: Any, data: Any, key: Array, coefficients: Any) -> tuple[Any, Array]:
-        """Samples on which a step is judged that led to these parameters, and the objective's values there."""
+        """Samples that belong to new parameters, and the objective's values there, to judge the step that led here.
+
+        Returns:
+            The samples, and values of shape ``(S,)``.
+        """
 
     def robust(self, values: Array) -> Array:
-        """Values of the objective without their outliers, shape ``(S,)``."""
+        """Values of the objective with outliers clipped, shape ``(S,)``."""
 
     def geometry(self, params: Any, wanted: Iterable[str], batch: Mapping[str, Any]) -> Geometry:
         """The geometry at the samples of :attr:`Evaluation.batch`.

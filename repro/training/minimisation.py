@@ -1,4 +1,4 @@
-"""Any problem with any optimiser, without a run directory: a loop for problems of one's own."""
+"""Trains any problem with any optimiser in memory, without writing files: a loop for problems of one's own."""
 
 from __future__ import annotations
 
@@ -47,19 +47,21 @@ def minimise(
     state: TrainState | None = None,
     reporter: Reporter | None = None,
 ) -> Minimised:
-    """Makes a number of epochs: samples, gradient, update, and where the optimiser asks for it the step's judgement.
+    """Makes a number of epochs: samples, gradient, update, and now and then a check of the step against its prediction.
 
     The same seed gives the same numbers, in one call or in several that go on from each other's state.
 
     Args:
         problem: what is minimised.
         optimizer: made for it.
-        params: where to begin; any tree of real arrays.
+        params: where to begin; any tree of arrays, all float32 or all float64.
         epochs: how many to make, at least 1.
-        coefficients: what the problem takes as data: a Hamiltonian's couplings, or inputs and targets.
-        data: samples to begin with, such as the chains of a walk; drawn by the problem when left out.
+        coefficients: what defines the objective and stays as it is: the couplings of a Hamiltonian, (inputs, targets),
+            or points.
+        data: samples to begin with. Monte Carlo needs walkers, from ``initial_chain``; other problems draw theirs when
+            it is left out.
         seed: of everything random.
-        state: to go on from; ``params`` and ``data`` are not used then.
+        state: :attr:`Minimised.state` of an earlier call, to go on from; ``params`` and ``data`` are not used then.
         reporter: told of the progress.
 
     Raises:

@@ -33,7 +33,8 @@ from repro.vmc.quasi_hessian import quasi_hessian
 from repro.vmc.sampling.metropolis import Chain, LogDensity, most_sweeps, planned_sweeps, walk
 
 CURVATURES = ("fisher", "uncentred-fisher", "decision", "quasi-hessian", "unclipped-quasi-hessian")
-"""4 Cov(D, D); E[D D^T]; the decision metric; the quasi-Hessian with clipped and with unclipped local energies."""
+"""With D = d ln|psi| / d theta: 4 Cov(D, D); E[D D^T]; the decision metric; the quasi-Hessian with clipped and with
+unclipped local energies."""
 SWEEPS = "sweeps"
 """Column with the number of sweeps, where the chains themselves find it."""
 
@@ -62,8 +63,7 @@ def walker_energies(
 def energy_gradient(psi: TrialState, params: Params, x: Array, energies: Array, chunk: int) -> Params:
     """G = 2 E[ (E_L - E) d ln|psi| / d theta ].
 
-    Centring the energies centres the product in both factors, since sum_w (E_w - E) = 0 annihilates the mean of the
-    other.
+    Only the energies need centring: their sum is then zero, so that the mean of d ln|psi| / d theta drops out.
 
     Args:
         psi: the state.
@@ -116,7 +116,7 @@ class MonteCarlo:
     Attributes:
         psi: the state.
         walker_chunk: walkers differentiated at once, a divisor of their number; all of them when left out.
-        sweeps: of a walk.
+        sweeps: of Metropolis between two epochs, or "auto".
         unroll: sweeps that are written out in a row, see :func:`repro.vmc.sampling.metropolis.walk`.
         lower_median: as for :func:`repro.vmc.physics.local_energy.clip_local_energies`.
         potential: ``(walkers (W, ...), couplings) -> (W,)``, in units in which the kinetic energy is -1/2 Laplacian;
@@ -157,7 +157,7 @@ class MonteCarlo:
 
     @property
     def residuals_follow_outputs(self) -> bool:
-        """Local energies are no errors of ln|psi|."""
+        """False: local energies are not errors of ln|psi|."""
         return False
 
     def partition(self, params: Any) -> Partition:
@@ -165,7 +165,15 @@ class MonteCarlo:
         return partition_of(self.psi, params)
 
     def draw(self, params: Any, data: Chain, key: Array, coefficients: Any) -> tuple[Chain, Walk]:
-        """Walks from where the walkers are."""
+        """Walks from where the walkers are.
+
+        Raises:
+            InputError: if there are none, or they do not suit the state.
+        """
+        if data is None:
+            raise InputError(
+                "data: Monte Carlo needs walkers to begin with; give data=initial_chain(key, walkers, particles)"
+            )
         del coefficients
         checked_walkers(self.psi, params, data.walkers)
         chain, acceptance = walk(density(self.psi, params), data, key, self.sweeps, self.unroll)
@@ -282,7 +290,11 @@ class MonteCarloGeometry:
             return quasi_hessian(found, self._problem.robust(self._energies))
         if name == "unclipped-quasi-hessian":
             return quasi_hessian(found, self._energies)
-        return fisher(found) if name == "fisher" else fisher(found, centred=False, scale=1.0)
+        if name == "fisher":
+            return fisher(found)
+        if name == "uncentred-fisher":
+            return fisher(found, centred=False, scale=1.0)
+        raise ValueError(f"curvature {name!r}: is none of {', '.join(CURVATURES)}")
 
     def turned(self, bases: tuple[Eigenbasis, ...]) -> MonteCarloGeometry:
         """In other coordinates of the layers."""
