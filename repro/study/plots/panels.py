@@ -165,14 +165,22 @@ def error_panel(
     axis.set_ylabel(RELATIVE_ERROR)
 
 
-def limit_errors(axes: Sequence[Any]) -> None:
-    """Gives panels of relative errors the same limits, :data:`LARGEST` at most; empty panels are left alone."""
+def dotted_errors(axis: Any, run: Run, told: str) -> None:
+    """The binned medians of one more run in a panel of relative errors: a dotted line that is named at its end."""
+    bins, color = error_bins(run), LOOKS[run.config.optimizer.name].color
+    axis.plot(bins["epoch"], bins["median"], color=color, linestyle=":", linewidth=1.2)
+    end = (bins["epoch"].iloc[-1], bins["median"].iloc[-1])
+    axis.annotate(told, end, xytext=(0, 14), textcoords="offset points", ha="right", va="top", fontsize=7)
+
+
+def limit_errors(axes: Sequence[Any], largest: float = LARGEST) -> None:
+    """Gives panels of relative errors the same limits, ``largest`` at most; empty panels are left alone."""
     panels = [axis for axis in axes if axis.get_yscale() == "log"]
     if not panels:
         return
     lows, highs = zip(*(axis.get_ylim() for axis in panels), strict=True)
     for axis in panels:
-        axis.set_ylim(min(lows), min(max(highs), LARGEST))
+        axis.set_ylim(min(lows), min(max(highs), largest))
 
 
 def empty_panel(axis: Any, told: str = "not run yet") -> None:
