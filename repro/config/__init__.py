@@ -31,6 +31,7 @@ from repro.config.optimizers import (
 )
 from repro.config.run import (
     AUTO,
+    SWEEPS_COLUMN,
     AnsatzConfig,
     EvaluationConfig,
     PretrainingConfig,
@@ -52,6 +53,7 @@ __all__ = [
     "PARTS_OF",
     "PROXIMAL_PARTS",
     "REGISTRY",
+    "SWEEPS_COLUMN",
     "AdamConfig",
     "AnsatzConfig",
     "DampingConfig",

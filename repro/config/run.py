@@ -24,6 +24,8 @@ NARROWEST, WIDEST = 1e-5, 1e5
 """Of sigma0, in oscillator lengths; a position of order one is known to 1e-7."""
 AUTO: Literal["auto"] = "auto"
 Sweeps = int | Literal["auto"]
+SWEEPS_COLUMN = "sweeps"
+"""The last column of a run's tables where the number of sweeps is found by the chains themselves."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from jax.flatten_util import ravel_pytree
 
 from repro.config.optimizers import GaussNewtonConfig
 from repro.errors import InputError
-from repro.numerics.sharding import pmean
-from repro.optimizers.base import Optimizer, StepJudge, checked_grads, checked_params, distinct_zeros
-from repro.optimizers.levenberg_marquardt import adapted_damping, reduction_ratio
+from repro.optimizers.base import Optimizer, checked_grads, checked_params, distinct_zeros
+from repro.optimizers.second_order import damping_judge
 from repro.parameters.partition import Blocks
 from repro.problems.base import Problem, require_curvatures
 
@@ -86,14 +85,7 @@ def dense_gauss_newton(problem: Problem, config: GaussNewtonConfig) -> Optimizer
         following = GaussNewtonState(state.epoch + 1, state.damping, predicted, report)
         return parts.join(restore(step)), following
 
-    def due(state: GaussNewtonState) -> Array:
-        return (state.epoch - 1) % config.damping.interval == 0
-
-    def judge(state: GaussNewtonState, before: Array, after: Array) -> tuple[GaussNewtonState, Array]:
-        ratio = reduction_ratio(pmean(before), pmean(after), state.predicted)
-        return state._replace(damping=adapted_damping(state.damping, ratio, config.damping)), ratio
-
-    return Optimizer(init, update, lambda state: state.report, StepJudge(due, judge))
+    return Optimizer(init, update, lambda state: state.report, damping_judge(problem, config.damping))
 
 
 def _refuse_size(parameters: int, optimizer: str) -> None:

@@ -127,7 +127,7 @@ def proximal(problem: Problem, config: ProximalConfig) -> Optimizer:
         system = _System(geometry, geometry.partition.split(checked_grads(grads, params, config.name)), without)
         g, restore, trial = system.gradient, system.restore, system.trial
         start = jnp.zeros_like(g) if "momentum" in without else MOMENTUM * ravel_pytree(state.previous)[0]
-        first = trial.damping(without) if problem.tells_damping else state.damping
+        first = trial.damping(state.damping, without)
         damping, made, tried = first_accepted(system.attempt, first, start)
         step = restore(jnp.where(tried.accepted, tried.update, 0.0))
         report = {

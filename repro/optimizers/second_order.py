@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.config import MinresConfig, SecondOrderConfig
+from repro.config import DampingConfig, MinresConfig, SecondOrderConfig
 from repro.curvature.kronecker import (
     KroneckerFactors,
     Spectrum,
@@ -178,24 +178,41 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
         )
         return parts.join(step.update), following
 
-    return Optimizer(init, update, lambda state: state.report, _judge(problem, composition, config))
+    judge = damping_judge(
+        problem,
+        config.damping,
+        signed_ratio=composition.signed_ratio,
+        robust_reference=composition.robust_reference,
+    )
+    return Optimizer(init, update, lambda state: state.report, judge)
 
 
-def _judge(problem: Problem, composition: Composition, config: SecondOrderConfig) -> StepJudge:
-    """Every few epochs, by the ratio of actual to predicted change, after which the damping follows."""
+def damping_judge(
+    problem: Problem, settings: DampingConfig, *, signed_ratio: bool = True, robust_reference: bool = False
+) -> StepJudge:
+    """Every few epochs, by the ratio of actual to predicted change, after which the damping follows.
 
-    def due(state: SecondOrderState) -> Array:
-        return (state.epoch - 1) % config.damping.interval == 0
+    The optimiser's state has ``epoch``, ``damping`` and ``predicted``.
 
-    def judge(state: SecondOrderState, before: Array, after: Array) -> tuple[SecondOrderState, Array]:
+    Args:
+        problem: what is optimised.
+        settings: of the damping and its rule.
+        signed_ratio: as :attr:`Composition.signed_ratio`.
+        robust_reference: as :attr:`Composition.robust_reference`.
+    """
+
+    def due(state: Any) -> Array:
+        return (state.epoch - 1) % settings.interval == 0
+
+    def judge(state: Any, before: Array, after: Array) -> tuple[Any, Array]:
         new = pmean(after)
         # The released difference mixes clipped local energies before with unclipped ones after.
-        old = pmean(problem.robust(before) if composition.robust_reference else before)
+        old = pmean(problem.robust(before) if robust_reference else before)
         ratio = reduction_ratio(old, new, state.predicted)
-        if composition.signed_ratio:
-            damping = adapted_damping(state.damping, ratio, config.damping)
+        if signed_ratio:
+            damping = adapted_damping(state.damping, ratio, settings)
         else:
-            damping = adapted_damping_released(state.damping, old, new, ratio, config.damping)
+            damping = adapted_damping_released(state.damping, old, new, ratio, settings)
         return state._replace(damping=damping), ratio
 
     return StepJudge(due, judge)

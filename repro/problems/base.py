@@ -25,6 +25,10 @@ Metrics = dict[str, Array]
 """Scalars that an epoch reports, by the names of the curve's columns."""
 
 
+ROUNDING = 4.0
+"""Units of the last place of the objective that its mean may be off by."""
+
+
 class Evaluation(Protocol):
     """The objective, its gradient and what the optimiser takes, at one set of parameters and samples.
 
@@ -78,10 +82,11 @@ class StepTrial(Protocol):
     def change(self, step: Any) -> MeasuredChange:
         """What a step, of the structure of the parameters, does to the objective."""
 
-    def damping(self, left_out: frozenset[str]) -> Array:
-        """A damping estimated from the samples; asked for only where :attr:`Problem.tells_damping`.
+    def damping(self, carried: Any, left_out: frozenset[str]) -> Array:
+        """The damping of a first attempt: estimated from the samples where :attr:`Problem.tells_damping`.
 
         Args:
+            carried: what the rule of the steps before says; it is returned where the samples tell nothing.
             left_out: parts that an ablation leaves out.
         """
 
@@ -186,3 +191,22 @@ def require_curvatures(problem: Problem, wanted: Iterable[str], optimizer: str) 
                 f"optimizer = {optimizer!r}: needs the curvature {name!r}, and this problem has "
                 f"{', '.join(problem.curvatures) or 'none'}; take an optimiser that needs one of those"
             )
+
+
+def required(
+    batch: Mapping[str, Any], *names: str, source: str = "as in the batch of the problem's evaluation"
+) -> tuple[Any, ...]:
+    """Entries of what an optimiser's ``update`` was called with.
+
+    Args:
+        batch: by keyword.
+        names: of the entries.
+        source: where a user finds them, for the error.
+
+    Raises:
+        InputError: naming those that are missing.
+    """
+    missing = [name for name in names if batch.get(name) is None]
+    if missing:
+        raise InputError(f"update(...) needs {' and '.join(missing)} by keyword, {source}")
+    return tuple(batch[name] for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,23 +31,23 @@ class LossEvaluation(NamedTuple):
     outputs: tuple[Array, ...]
 
 
-class LossProblem:
+class LossProblem(ABC):
     """What every problem with such an objective has in common; see :class:`repro.problems.base.Problem`.
 
     A subclass says what its batch is and which terms are made of it, how samples are drawn, and what is reported.
     """
 
+    @abstractmethod
     def batch_of(self, data: Any, coefficients: Any) -> Mapping[str, Any]:
         """What ``update`` takes by keyword, gathered from the samples that were drawn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def terms_of(self, batch: Mapping[str, Any]) -> Terms:
         """The objective on a batch.
 
         Raises:
             InputError: if something is missing in the batch, or does not fit together.
         """
-        raise NotImplementedError
 
     def layers_of(self, params: Any, batch: Mapping[str, Any]) -> tuple[LinearLayer, ...] | None:
         """The linear maps at a batch, or None where they are not known."""
@@ -121,20 +122,6 @@ class LossProblem:
         del wanted
         terms = self.terms_of(batch)
         return LossGeometry(terms, params, self.partition(params), lambda: self.layers_of(params, batch))
-
-
-def required(batch: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
-    """Entries of what an optimiser's ``update`` was called with.
-
-    Raises:
-        InputError: naming those that are missing.
-    """
-    missing = [name for name in names if batch.get(name) is None]
-    if missing:
-        raise InputError(
-            f"update(...) needs {' and '.join(missing)} by keyword, as in the batch of the problem's evaluation"
-        )
-    return tuple(batch[name] for name in names)
 
 
 def draw_rows(key: Array, total: int, count: int | None, name: str) -> Array | None:

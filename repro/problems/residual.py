@@ -18,8 +18,9 @@ from jax import Array
 from repro.config.checks import integer, shown
 from repro.curvature.linearized import PerSample
 from repro.errors import InputError
+from repro.problems.base import required
 from repro.problems.losses import SumOfSquares
-from repro.problems.mean_loss import LossProblem, draw_rows, gathered, required
+from repro.problems.mean_loss import LossProblem, draw_rows, gathered
 from repro.problems.terms import Term, Terms, samples_first
 
 Residual = Callable[[Any, Array], Array]

@@ -14,9 +14,9 @@ from repro.errors import InputError
 from repro.numerics.sharding import pmean
 from repro.parameters.linear_layers import LinearLayer
 from repro.parameters.partition import Partition
-from repro.problems.base import Metrics
+from repro.problems.base import Metrics, required
 from repro.problems.losses import LOSSES
-from repro.problems.mean_loss import LossEvaluation, LossProblem, draw_rows, gathered, required
+from repro.problems.mean_loss import LossEvaluation, LossProblem, draw_rows, gathered
 from repro.problems.terms import Term, Terms, samples_first
 
 

@@ -20,11 +20,8 @@ from repro.errors import InputError
 from repro.numerics.batching import map_in_batches
 from repro.numerics.sharding import global_count, pmean
 from repro.parameters.partition import Partition
-from repro.problems.base import MeasuredChange, SampleSpace
+from repro.problems.base import ROUNDING, MeasuredChange, SampleSpace
 from repro.problems.losses import Loss
-
-ROUNDING = 4.0
-"""Units of the last place of the loss that its mean may be off by."""
 
 
 class Term(NamedTuple):

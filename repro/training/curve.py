@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from repro.config import AUTO, Sweeps
+from repro.config import AUTO, SWEEPS_COLUMN, Sweeps
 from repro.errors import InputError
 
 CURVE_COLUMNS = (
@@ -34,13 +34,10 @@ PRETRAINING_COLUMNS = ("epoch", "loss", "acceptance", "proposal_width", "seconds
 
 MEND = "get the file back, or start anew with --overwrite"
 
-SWEEPS = "sweeps"
-"""The last column of both tables where the number of sweeps is not fixed."""
-
 
 def with_sweeps(columns: tuple[str, ...], sweeps: Sweeps) -> tuple[str, ...]:
     """The columns of a table of a run with so many sweeps."""
-    return (*columns, SWEEPS) if sweeps == AUTO else columns
+    return (*columns, SWEEPS_COLUMN) if sweeps == AUTO else columns
 
 
 def _cell(value: float | int | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from repro.config import RunConfig
 from repro.training import environment
+from repro.training.curve import Table
 from repro.training.model import numerics, wavefunction_of
 from repro.training.restart import load_state
 from repro.training.rundir import RunDirectory
@@ -63,6 +62,8 @@ def load_run(path: str | Path) -> LoadedRun:
 
 
 def _columns(text: str) -> dict[str, np.ndarray]:
-    header, *rows = csv.reader(io.StringIO(text)) if text else [[]]
-    numbers = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(len(rows), len(header))
-    return dict(zip(header, numbers.T, strict=True))
+    if not text:
+        return {}
+    header, *lines = text.splitlines()
+    table = Table(tuple(header.split(",")), lines)
+    return {name: np.array(table.column(name)) for name in table.columns}

@@ -18,10 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from repro.numerics.sharding import all_gather, global_count, pmean
-from repro.problems.base import MeasuredChange
-
-ROUNDING = 4.0
-"""Units of the last place of the energy that its rounding may be off by."""
+from repro.problems.base import ROUNDING, MeasuredChange
 
 
 class End(NamedTuple):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from repro.config import AUTO, Sweeps
+from repro.config import AUTO, SWEEPS_COLUMN, Sweeps
 from repro.curvature.eigenbasis import Eigenbasis
 from repro.curvature.jacobian import centred
 from repro.curvature.pullback import Curvature
@@ -21,7 +21,7 @@ from repro.numerics.batching import map_in_batches, sum_in_batches
 from repro.numerics.sharding import all_gather, global_count, pmean, psum
 from repro.parameters.linear_layers import LinearLayer
 from repro.parameters.partition import Partition
-from repro.problems.base import MeasuredChange, Metrics, SampleSpace
+from repro.problems.base import MeasuredChange, Metrics, SampleSpace, required
 from repro.vmc.ansatz.trial import Params, TrialState, checked_walkers
 from repro.vmc.derivatives import Derivatives, derivatives, partition_of
 from repro.vmc.eigenbasis import turned
@@ -35,8 +35,6 @@ from repro.vmc.sampling.metropolis import Chain, LogDensity, most_sweeps, planne
 CURVATURES = ("fisher", "uncentred-fisher", "decision", "quasi-hessian", "unclipped-quasi-hessian")
 """With D = d ln|psi| / d theta: 4 Cov(D, D); E[D D^T]; the decision metric; the quasi-Hessian with clipped and with
 unclipped local energies."""
-SWEEPS = "sweeps"
-"""Column with the number of sweeps, where the chains themselves find it."""
 
 
 def density(psi: TrialState, params: Params) -> LogDensity:
@@ -90,7 +88,7 @@ def kinetic_energies(psi: TrialState, params: Any, walkers: Array, chunk: int) -
 
 def sweeps_found(chain: Chain, sweeps: Sweeps) -> Metrics:
     """The number of sweeps that a walk from here has, where the chains find it."""
-    return {SWEEPS: planned_sweeps(chain).astype(chain.width.dtype)} if sweeps == AUTO else {}
+    return {SWEEPS_COLUMN: planned_sweeps(chain).astype(chain.width.dtype)} if sweeps == AUTO else {}
 
 
 class EnergyEvaluation(NamedTuple):
@@ -223,11 +221,9 @@ class MonteCarlo:
             InputError: if one of the two is missing, if the walkers do not suit the state, or if there are not as many
                 energies as walkers, of their type.
         """
-        missing = [name for name in ("walkers", "local_energies") if name not in batch]
-        if missing:
-            raise InputError(f"update(...) needs {' and '.join(missing)} by keyword, from the walk at these parameters")
-        walkers = checked_walkers(self.psi, params, batch["walkers"])
-        local_energies = jnp.asarray(batch["local_energies"])
+        source = "from the walk at these parameters"
+        walkers, local_energies = required(batch, "walkers", "local_energies", source=source)
+        walkers, local_energies = checked_walkers(self.psi, params, walkers), jnp.asarray(local_energies)
         if local_energies.shape != walkers.shape[:1]:
             raise InputError(
                 f"local_energies of shape {local_energies.shape}: must be ({walkers.shape[0]},), one for each of the "
@@ -347,11 +343,12 @@ class EnergyTrial:
             ends.append(End(log_psi, slopes, energies))
         return paired_change(*ends)
 
-    def damping(self, left_out: frozenset[str] = frozenset()) -> Array:
+    def damping(self, carried: Any, left_out: frozenset[str]) -> Array:
         """The spread of the local energies plus the mean kinetic energy per coordinate, ``"kinetic"`` of the parts.
 
         On a line that is the energy per particle.
         """
+        del carried
         coordinates = math.prod(self._walkers.shape[1:])
         kinetic = jnp.zeros_like(self._kinetic) if "kinetic" in left_out else self._kinetic / coordinates
         return energy_scale(self._before, kinetic)
