@@ -10,9 +10,11 @@ import pytest
 import repro
 from repro.errors import DivergedError, InputError
 
-INPUTS = jax.random.normal(jax.random.key(0), (40, 2))
-LABELS = (INPUTS[:, 0] + INPUTS[:, 1] > 0).astype(jnp.int32)
-PARAMS = {"inner": jax.random.normal(jax.random.key(1), (2, 5)), "outer": jnp.zeros((5, 2))}
+# NumPy's: what JAX computes while tests are collected, several processes would compile at once.
+_RNG = np.random.default_rng(0)
+INPUTS = _RNG.normal(size=(40, 2)).astype(np.float32)
+LABELS = (INPUTS.sum(axis=1) > 0).astype(np.int32)
+PARAMS = {"inner": _RNG.normal(size=(2, 5)).astype(np.float32), "outer": np.zeros((5, 2), np.float32)}
 CLASSES = repro.Supervised(lambda params, x: jnp.tanh(x @ params["inner"]) @ params["outer"], "softmax", batch_size=16)
 
 

@@ -479,8 +479,8 @@ def test_kronecker_factors_need_the_linear_maps():
         optimizers.kfac(differential_equation()[0])
 
 
-IMAGES = jnp.zeros((6, 4, 4, 1))
-ROWS = jnp.zeros((6, 16))
+IMAGES = np.zeros((6, 4, 4, 1))
+ROWS = np.zeros((6, 16))
 
 
 def convolution(x):
@@ -538,7 +538,7 @@ def geometry_of(problem, **batch):
     return problem.geometry(jnp.zeros((16, 3)), (), batch)
 
 
-LABELS = jnp.zeros(6, int)
+LABELS = np.zeros(6, int)
 SOFTMAX = Supervised(linear, "softmax")
 TWO_TERMS = LeastSquares((linear, linear))
 
