@@ -51,6 +51,7 @@ from repro.study.claims.verdicts import (
     counted,
     decide,
     judge,
+    of_chapter,
 )
 from repro.study.experiments.fisher_images import cosine
 from repro.study.experiments.ledger import POINTS, PRINTED, effects, endings, variant_config
@@ -502,7 +503,7 @@ def test_cosine():
 
 def test_no_orphans():
     """Every figure has a claim, every claim a figure, and every figure prints and keeps the verdicts."""
-    notebooks = notebook_paths()
+    notebooks = notebook_paths("study")
     assert {claim.figure for claim in load_claims()} == set(notebooks)
     for name, path in notebooks.items():
         code = "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
@@ -515,7 +516,7 @@ def test_the_readme_counts_the_stored_verdicts():
     text = (ROOT / "README.md").read_text()
     counts = re.search(r"(\d+) claims.* (\d+) are \*reproduced\*, (\d+) \*not reproduced\* and (\d+) \*undecided", text)
     assert counts
-    found = counted(read_verdicts(STORED))
+    found = counted(of_chapter(read_verdicts(STORED), "study"))
     assert [int(count) for count in counts.groups()] == [sum(found.values()), *found.values()]
 
 

@@ -39,7 +39,7 @@ from repro.study.claims.measurements import (
 )
 from repro.study.claims.statements import load_claims
 from repro.study.claims.statistics import LEVEL, RARE, median_interval, runs_without_exception
-from repro.study.claims.verdicts import Verdict, any_false_alarm
+from repro.study.claims.verdicts import Verdict, any_false_alarm, of_chapter
 from repro.study.experiments import ablation
 from repro.study.experiments import many_particles as large
 from repro.study.experiments.ledger import effects
@@ -548,7 +548,7 @@ CLAIMS = [
      lambda: (word(fewest()), 1 / median_interval(range(fewest())).miss)),
     ("with probability {:.1f}^n: {} values are the fewest", lambda: (1 - RARE, runs_without_exception())),
     ("For the stored verdicts they are {:.2f} and {:.2f}.",
-     lambda: any_false_alarm(read_verdicts(project_path(STORED_RUNS)))),
+     lambda: any_false_alarm(of_chapter(read_verdicts(project_path(STORED_RUNS)), "study"))),
     ("once a kind of one run in {} would be absent with at most {:.0f} %",
      lambda: (word(round(1 / RARE)), 100 * LEVEL)),
 ]  # fmt: skip

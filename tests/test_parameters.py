@@ -46,8 +46,8 @@ def test_every_notebook_checks_its_parameters_before_it_reads_or_trains(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert "\ncheck_parameters()\n" in code[1]
-    with pytest.raises(InputError, match="fresh = 'false'"):
-        check_parameters([code[0], "# Parameters\nfresh = 'false'\n"])
+    with pytest.raises(InputError, match="out = 1: must be of type str"):
+        check_parameters([code[0], "# Parameters\nout = 1\n"])
     check_parameters([code[0]])
     assert set(notebook_declares(path)) == {line.split(":")[0] for line in code[0].splitlines()}
 

@@ -21,7 +21,7 @@ from repro.reading import decoded, parse_json, parse_toml, read_text, unpacked
 from repro.references.stored import STORED, read_references
 from repro.study.claims.statements import parse_claims
 from repro.study.runs.grid import read_grid
-from repro.study.runs.manifest import CLAIMS, MANIFEST, check_manifest, write_manifest
+from repro.study.runs.manifest import MANIFEST, check_manifest, write_manifest
 from repro.study.runs.profiles import configure
 from repro.study.verification import verify
 from repro.training.archives import read_arrays
@@ -84,7 +84,7 @@ def files(tmp_path_factory) -> dict[str, tuple[Path, Reader]]:
     grid = root / "grid.toml"
     grid.write_text(GRID, encoding="utf-8")
     claims = root / "claims.toml"
-    claims.write_bytes((ROOT / CLAIMS).read_bytes())
+    claims.write_bytes((ROOT / "repro/study/claims/claims.toml").read_bytes())
     energies = root / "energies.csv"
     energies.write_bytes(STORED.read_bytes())
     stored = root / "stored"

@@ -17,7 +17,7 @@ import pytest
 from repro.errors import InputError, ReproError
 from repro.study.claims.definitions import FLUCTUATION
 from repro.study.claims.measurements import SCALING
-from repro.study.claims.statements import load_claims
+from repro.study.claims.statements import all_claims
 from repro.study.experiments.ledger import POINTS
 from repro.study.reports import page as report
 from repro.study.reports.captions import caption_of, math_html, prose_html
@@ -94,7 +94,7 @@ def test_the_page_is_complete(page):
     found = Links(text)
     assert len(found.images) == len(notebook_paths())
     assert [image["alt"] for image in found.images] == [caption_of(path).alt for path in notebook_paths().values()]
-    for claim in load_claims():
+    for claim in all_claims():
         assert f"claim-{claim.id}" in found.names
     for name in notebook_paths():
         assert name in found.names
@@ -122,7 +122,7 @@ def test_figures_say_what_they_draw_and_what_their_words_mean(page):
         name: "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
         for name, path in notebook_paths().items()
     }
-    quantities = {name: {claim.quantity for claim in load_claims() if claim.figure == name} for name in code}
+    quantities = {name: {claim.quantity for claim in all_claims() if claim.figure == name} for name in code}
     for name in code:
         words = told[name].replace("\N{MINUS SIGN}", "-").replace("Eexact", "E_exact")
         assert "What is drawn. " in words
@@ -199,7 +199,7 @@ def test_in_a_browser(page, width):
         assert len(sizes) == len(notebook_paths())
         assert all(complete and natural == 1600 and 0 < shown <= width for complete, natural, shown in sizes)
         links = view.eval_on_selector_all("a[href^='#']", "links => links.map(a => a.getAttribute('href').slice(1))")
-        assert len(links) > 2 * len(load_claims())
+        assert len(links) > 2 * len(all_claims())
         lost = view.evaluate("names => names.filter(name => !document.getElementById(name))", links)
         assert lost == []
         assert view.evaluate("document.documentElement.scrollWidth") <= width

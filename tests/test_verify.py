@@ -18,7 +18,7 @@ from repro.curvature.output_metrics import Euclidean
 from repro.errors import InputError, StorageError
 from repro.optimizers import second_order
 from repro.study.benchmarks import kronecker
-from repro.study.claims.statements import load_claims
+from repro.study.claims.statements import all_claims
 from repro.study.claims.verdicts import Verdict
 from repro.study.reports.provenance import chain_of
 from repro.study.runs import manifest
@@ -481,8 +481,8 @@ def whole(root, monkeypatch):
     """A folder with all that a verification looks at, and few claims, so that it takes a second."""
     for name in ("benchmarks", "growth", "kronecker", "references", "grids"):
         shutil.copytree(STORED / name, root / name)
-    few = tuple(claim for claim in load_claims() if claim.quantity in ("fluctuation", "cost_ratio"))[:4]
-    monkeypatch.setattr(verify, "load_claims", lambda: few)
+    few = tuple(claim for claim in all_claims() if claim.quantity in ("fluctuation", "cost_ratio"))[:4]
+    monkeypatch.setattr(verify, "all_claims", lambda: few)
     monkeypatch.setattr(tables, "drawn", lambda rows, seed: [])
     verify.write_verdicts(root, verify.judge_all(root))
     write_manifest(root)
@@ -535,7 +535,7 @@ def test_whatever_is_damaged_is_a_line_and_no_end(whole, damage):
         report = verify.verify(whole, 0, 0, lambda line: None)
         assert report.problems, (damage, name)
         assert all("\n" not in line for line in report.problems)
-        assert {verdict.claim for verdict in report.verdicts} == {claim.id for claim in verify.load_claims()}
+        assert {verdict.claim for verdict in report.verdicts} == {claim.id for claim in verify.all_claims()}
         if path.is_dir():
             path.rmdir()
         path.write_bytes(content)

@@ -20,7 +20,7 @@ from repro.cli.energies import reference, references
 from repro.cli.machine import doctor
 from repro.cli.options import GroupedCommand
 from repro.cli.runs import evaluate, import_published, observables, train
-from repro.cli.study import claims, figures, report, store, sweep, verify, why
+from repro.cli.study import claims, figures, report, store, sweep, values, verify, why
 from repro.errors import ReproError, StorageError, storage_error
 from repro.reading import told
 
@@ -55,7 +55,7 @@ def _root(
 app.command(cls=GroupedCommand)(train)
 for _command in (
     *(import_published, evaluate, observables, reference, references),
-    *(figures, sweep, store, claims, verify, why, report, doctor),
+    *(figures, sweep, store, claims, values, verify, why, report, doctor),
 ):
     app.command()(_command)
 app.add_typer(bench, name="bench")

@@ -156,6 +156,39 @@ def claims(
     show_verdicts(verdicts)
 
 
+def values(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Items such as P01; all of the lectures when left out.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--store", help="Store them in paper_runs/values/, for `repro claims` to judge.")
+    ] = False,
+) -> None:
+    """Compute the values of the lectures' items: the numbers that their claims rest on.
+
+    They are printed as JSON, with the verdict on each claim. No notebook is executed and nothing is drawn.
+
+    Example: repro values P01 P06
+    """
+    from repro.runtime import configure_jax
+    from repro.study.claims.statements import chosen_subjects
+    from repro.study.claims.values import measured, plain_values, store_values
+    from repro.study.claims.verdicts import judge_values
+    from repro.study.runs.store import STORED_RUNS, project_path
+
+    subjects = chosen_subjects(names or [])
+    configure_jax()
+    for number, subject in enumerate(subjects, start=1):
+        to_stderr(f"{subject.name} ({number} of {len(subjects)})")
+        found = measured(subject)
+        print(json.dumps({"item": subject.name, "values": plain_values(found)}))
+        for claim in subject.claims:
+            verdict = judge_values(claim, found)
+            to_stderr(f"  {verdict.verdict}: {claim.statement} {verdict.told}")
+        if keep:
+            to_stderr(f"  stored {store_values(project_path(STORED_RUNS), subject.name, found)}")
+
+
 def verify(
     audit: Annotated[int, typer.Option("--audit", help="Stored runs to train again for their first epochs.")] = 2,
     seed: Annotated[

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, norm
 
+from repro.demonstrations.base import Values
 from repro.errors import InputError
 from repro.reading import record, shortened
 from repro.study.claims.measurements import SIDES, Evidence, Item, gather
-from repro.study.claims.statements import KINDS, Claim
+from repro.study.claims.statements import KINDS, NOT_RUN_TEST, STUDY, VALUE, Claim, Subject, load_claims
 from repro.study.claims.statistics import (
     LEVEL,
     MOST,
@@ -35,10 +36,14 @@ from repro.study.claims.statistics import (
     unseen,
     values_for_median,
 )
+from repro.study.claims.values import Number, numbers_of, stored_values, told_number
 from repro.study.runs.store import RunSource
 
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_RUN)
 NOTHING = "nothing measured yet"
+SAME = 1e-6
+"""Relative difference, and difference of small numbers, that rounding on another processor may make of a value."""
 SEEDS = 100
 """No more seeds of a count are looked for than these."""
 
@@ -49,7 +54,7 @@ class Verdict:
 
     Attributes:
         claim: its name.
-        verdict: one of the three above.
+        verdict: one of :data:`VERDICTS`.
         told: the statistic in words.
         false_alarm: probability of this verdict although it is false; None where it is undecided.
         needs: what would decide it, where it is undecided.
@@ -88,15 +93,21 @@ def restored(entry: Mapping[str, Any]) -> Verdict:
     if isinstance(values.get("runs"), list):
         values["runs"] = tuple(values["runs"])
     verdict = record(Verdict, values, "verdict")
-    if verdict.verdict not in (REPRODUCED, NOT_REPRODUCED, UNDECIDED):
+    if verdict.verdict not in VERDICTS:
         raise InputError(f"verdict = {shortened(repr(verdict.verdict))}: unknown")
     return verdict
 
 
+def of_chapter(verdicts: Iterable[Verdict], chapter: str) -> list[Verdict]:
+    """The verdicts on the claims of a chapter."""
+    claims = {claim.id for claim in load_claims(chapter)}
+    return [verdict for verdict in verdicts if verdict.claim in claims]
+
+
 def counted(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """How many claims have which verdict, each of the three in this order."""
+    """How many claims have which verdict, in the order of :data:`VERDICTS`; the last one only where there is any."""
     found = Counter(verdict.verdict for verdict in verdicts)
-    return {kind: found[kind] for kind in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)}
+    return {kind: found[kind] for kind in VERDICTS if found[kind] or kind != NOT_RUN}
 
 
 def any_false_alarm(verdicts: Iterable[Verdict]) -> tuple[float, float]:
@@ -338,6 +349,81 @@ def _silence(claim: Claim, count: int) -> str:
     return f"; {count} {what[count > 1]} {'decide' if count > 1 else 'decides'} nothing"
 
 
+def judge_values(claim: Claim, values: Values | None) -> Verdict:
+    """The verdict on a claim of a lecture from its item's values: each number must lie within the bounds.
+
+    A number with a standard error counts as within or beyond a bound where it is so by as many standard errors as a
+    false-alarm rate of 5 % needs, shared out among the numbers; the others are computed, and leave nothing to chance.
+
+    Args:
+        claim: of a lecture.
+        values: of its item; None if they were not measured.
+
+    Raises:
+        InputError: if the values are there but not the one that the claim is about.
+    """
+    if claim.test == NOT_RUN_TEST:
+        return Verdict(claim.id, NOT_RUN, claim.reason, None, "", 0, 0)
+    if values is None:
+        needs = f"its values: repro values {claim.figure} --store"
+        return Verdict(claim.id, UNDECIDED, NOTHING, None, needs, 0, 1)
+    numbers = numbers_of(claim, values)
+    outside = [one for one in numbers if not claim.at_least <= one.value <= claim.at_most]
+    shown = outside or sorted(numbers, key=lambda one: one.value, reverse=math.isinf(claim.at_least))
+    some = ", ".join(told_number(one) for one in shown[:3]) + ("; and so on" if len(shown) > 3 else "")
+    what = claim.quantity.replace("_", " ")
+    told = f"{what}: {some}; claimed is {_bounds(claim)}"
+    if len(numbers) > 1:
+        told = f"{what}: {len(numbers) - len(outside)} of {len(numbers)} are {_bounds(claim)} ({some})"
+    alarms = [_alarm(claim, one) for one in numbers]
+    alarm = min(len(numbers) * min(_alarm(claim, one) for one in outside), 1.0) if outside else max(alarms)
+    decided = alarm <= LEVEL
+    verdict = NOT_REPRODUCED if outside else REPRODUCED
+    needs = "" if decided else "a smaller standard error: more samples"
+    return Verdict(
+        claim.id,
+        verdict if decided else UNDECIDED,
+        told,
+        alarm if decided else None,
+        needs,
+        len(numbers),
+        len(numbers),
+    )
+
+
+def _alarm(claim: Claim, one: Number) -> float:
+    """The chance that a number on the other side of its nearest bound comes out as far on this side as it did."""
+    if not one.error:
+        return 0.0
+    distance = min(abs(one.value - claim.at_least), abs(one.value - claim.at_most))
+    return float(norm.sf(distance / one.error))
+
+
+def values_apart(subject: Subject, stored: Values, found: Values) -> list[str]:
+    """One line for each claim of an item whose stored values say something else than those that were measured now.
+
+    What is computed without training is the same up to rounding; of what was trained, where rounding grows, the
+    verdicts must be the same.
+    """
+    problems = []
+    for claim in subject.claims:
+        if claim.test != VALUE:
+            continue
+        was, now = judge_values(claim, stored), judge_values(claim, found)
+        if was.verdict != now.verdict:
+            problems.append(f"{claim.id}: the stored values say {was.verdict!r}, those measured now {now.verdict!r}")
+        elif not subject.trained:
+            pairs = zip(numbers_of(claim, stored), numbers_of(claim, found), strict=True)
+            problems += [
+                f"{claim.id}: {claim.quantity} {one.label} is stored as {one.value:.9g}, now it is {other.value:.9g}"
+                for one, other in pairs
+                if not math.isclose(one.value, other.value, rel_tol=SAME, abs_tol=SAME)
+            ]
+    return problems
+
+
 def judge(claim: Claim, source: RunSource) -> Verdict:
-    """The verdict on a claim from the runs at hand."""
+    """The verdict on a claim from the runs at hand, or from the stored values of its item."""
+    if claim.chapter != STUDY:
+        return judge_values(claim, stored_values(source.stored, claim.figure))
     return decide(claim, gather(claim, source))

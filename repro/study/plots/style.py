@@ -40,6 +40,24 @@ LOOKS = {
     "hf": Look("Hartree-Fock", ORANGE, (0, (1, 1.2)), "^"),
 }
 
+METHODS = {
+    "gradient-descent": Look("gradient descent", BLUE, "-", "o"),
+    "momentum": Look("momentum", ORANGE, (0, (6, 1.5, 1, 1.5)), "^"),
+    "sgd": Look("SGD with momentum", ORANGE, (0, (6, 1.5, 1, 1.5)), "^"),
+    "adam": LOOKS["adam"],
+    "newton": Look("Newton", VERMILION, (0, (4, 1.5)), "v"),
+    "damped-newton": Look("damped Newton", PURPLE, (0, (3, 1.2)), "P"),
+    "gauss-newton": Look("Gauss-Newton", SKY, (0, (5, 1, 1, 1)), "D"),
+    "natural-gradient": Look("natural gradient", GREEN, "-", "s"),
+    "empirical-fisher": Look("empirical Fisher", OLIVE, (0, (1, 1)), "<"),
+    "hessian-free": Look("Hessian-free", GREY, (0, (5, 2)), "X"),
+    "conjugate-gradients": Look("conjugate gradients", GREEN, (0, (5, 1, 1, 1, 1, 1)), "s"),
+    "kfac": LOOKS["kfac"],
+    "proximal": Look("proximal", WINE, "-", "*"),
+    "spring": LOOKS["spring"],
+}
+"""How the methods of the lectures are drawn."""
+
 RC: dict[str, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 200,

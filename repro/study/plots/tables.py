@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from repro.config import SystemConfig
-from repro.study.claims.statements import claims_of
+from repro.demonstrations.base import Values
+from repro.study.claims.statements import STUDY, Claim, claims_of
 from repro.study.claims.statistics import bootstrap_interval
-from repro.study.claims.verdicts import Verdict, judge
+from repro.study.claims.verdicts import Verdict, judge, judge_values
 from repro.study.plots.run_selection import exact_of, names_of, of_optimizer
 from repro.study.plots.style import LARGEST, LOOKS, SMALLEST
 from repro.study.runs.cases import CASES
@@ -73,16 +74,24 @@ def print_counts_by_length(runs: Sequence[Run], lengths: Sequence[int]) -> None:
 
 
 def print_verdicts(figure: str, source: RunSource) -> list[Verdict]:
-    """Prints the verdict on each claim that a figure shows."""
-    verdicts = []
-    for claim in claims_of(figure):
-        verdict = judge(claim, source)
-        rest = (
-            f"needs {verdict.needs}" if verdict.false_alarm is None else f"false-alarm rate {verdict.false_alarm:.2g}"
-        )
-        print(f"{verdict.verdict.upper()}: {claim.statement}\n  source: {claim.source}\n  {verdict.told}\n  {rest}")
-        verdicts.append(verdict)
-    return verdicts
+    """Prints the verdict on each claim that a figure shows, from the runs at hand."""
+    return [_printed(claim, judge(claim, source)) for claim in claims_of(figure)]
+
+
+def print_value_verdicts(figure: str, values: Values) -> list[Verdict]:
+    """Prints the verdict on each claim of an item of a lecture, from the values that were measured just now."""
+    return [_printed(claim, judge_values(claim, values)) for claim in claims_of(figure)]
+
+
+def _printed(claim: Claim, verdict: Verdict) -> Verdict:
+    rest = f"needs {verdict.needs}" if verdict.needs else ""
+    if verdict.false_alarm is not None:
+        rest = f"false-alarm rate {verdict.false_alarm:.2g}" if verdict.false_alarm else "computed: no false alarm"
+    if claim.chapter == STUDY and verdict.false_alarm is not None:
+        rest = f"false-alarm rate {verdict.false_alarm:.2g}"
+    lines = [f"{verdict.verdict.upper()}: {claim.statement}", f"source: {claim.source}", verdict.told, rest]
+    print("\n  ".join(filter(None, lines)))
+    return verdict
 
 
 def median_told(runs: Sequence[Run], measure: Callable[[Run, float], float]) -> str:

@@ -20,7 +20,10 @@ from repro.reading import read_json
 DRAWN = "**What is drawn.**"
 """How the paragraph begins that describes the picture."""
 
-_CLAIM = ("**Claim on the slide", "**Claim of the abstract", "**What the study compared with")
+_CLAIM = (
+    *("**Claim on the slide", "**Claim of the abstract", "**What the study compared with"),
+    *("**Claim of the introduction", "**Claim of the lecture"),
+)
 _SIGNS = {
     ",": "\N{THIN SPACE}",
     "ln": "ln\N{THIN SPACE}",

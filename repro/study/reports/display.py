@@ -11,16 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from repro.console import duration, terminal
-from repro.study.claims.statements import load_claims
-from repro.study.claims.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, any_false_alarm, counted
+from repro.study.claims.statements import CHAPTERS, all_claims
+from repro.study.claims.verdicts import (
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    UNDECIDED,
+    Verdict,
+    any_false_alarm,
+    counted,
+    of_chapter,
+)
 from repro.study.runs.sweep import Job, summary, time_left
 
-VERDICT_STYLES = {REPRODUCED: "green", NOT_REPRODUCED: "red", UNDECIDED: "yellow"}
+VERDICT_STYLES = {REPRODUCED: "green", NOT_REPRODUCED: "red", UNDECIDED: "yellow", NOT_RUN: "dim"}
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Claims with their verdicts, and the statistics they rest on."""
-    claims = {claim.id: claim for claim in load_claims()}
+    claims = {claim.id: claim for claim in all_claims()}
     table = Table("claim", "statement", "verdict", "because", show_lines=True)
     for verdict in verdicts:
         style = VERDICT_STYLES[verdict.verdict]
@@ -52,10 +61,13 @@ def false_alarms_told(verdicts: Sequence[Verdict]) -> str:
 
 
 def show_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Prints claims with their verdicts, how many have which, and how likely any of them is a false alarm."""
+    """Prints claims with their verdicts and, for each chapter, how many have which and how likely a false alarm is."""
     terminal().print(verdict_table(verdicts))
-    print(verdict_counts(verdicts))
-    print(false_alarms_told(verdicts))
+    for chapter, title in CHAPTERS.items():
+        if shown := of_chapter(verdicts, chapter):
+            print(title)
+            print(verdict_counts(shown))
+            print(false_alarms_told(shown))
 
 
 def sweep_summary(jobs: Sequence[Job]) -> str:

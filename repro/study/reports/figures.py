@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from repro.config.checks import choice
 from repro.console import duration
+from repro.demonstrations.base import Values
 from repro.errors import InputError, ReproError
 from repro.machine import processors
 from repro.reading import read_json
+from repro.study.claims.statements import CHAPTERS, STUDY
+from repro.study.claims.values import plain_values
 from repro.study.claims.verdicts import Verdict, restored
 from repro.study.reports.notebook_parameters import TYPES, notebook_declares, refuse_unfit
 from repro.study.runs.store import RunSource, project_path
@@ -43,19 +46,22 @@ GLANCE_SECONDS = 0.3
 """How often the output of the notebook at hand is looked for."""
 
 
-def notebook_paths() -> dict[str, Path]:
-    """The figures' notebooks by name."""
-    return {path.stem: path for path in sorted(project_path(NOTEBOOKS).glob("*.ipynb"))}
+def notebook_paths(chapter: str | None = None) -> dict[str, Path]:
+    """The figures' notebooks by name: those of a chapter, or of all chapters in their order when left out."""
+    folders = {name: project_path(NOTEBOOKS) / ("" if name == STUDY else name) for name in CHAPTERS}
+    chosen = folders.values() if chapter is None else [folders[chapter]]
+    return {path.stem: path for folder in chosen for path in sorted(folder.glob("*.ipynb"))}
 
 
 def save_figure(
     name: str,
     figure: Figure,
     table: pd.DataFrame,
-    source: RunSource,
+    source: RunSource | None,
     out: str,
     verdicts: Sequence[Verdict],
     tables: Sequence[str] = (),
+    values: Values | None = None,
 ) -> None:
     """Writes ``name``.pdf, .png, .csv and .json (what it was made of), atomically and the same for the same data.
 
@@ -63,10 +69,11 @@ def save_figure(
         name: such as "F11".
         figure: the drawing.
         table: the numbers drawn.
-        source: what the runs came from.
+        source: what the runs came from; None where there are no runs.
         out: directory, from the project's root where relative.
         verdicts: on the claims that it shows.
         tables: the stored tables that are drawn, by their paths in the project.
+        values: the numbers that its claims rest on, by name, of an item of a lecture.
     """
     directory = project_path(out)
     directory.mkdir(parents=True, exist_ok=True)
@@ -83,11 +90,13 @@ def save_figure(
             "curve_sha256": run.result["curve_sha256"],
             "computed": run.computed,
         }
-        for run in source.given
+        for run in (source.given if source else ())
     ]
     read = [{"table": path, "sha256": hashlib.sha256(project_path(path).read_bytes()).hexdigest()} for path in tables]
     judged = [asdict(verdict) for verdict in verdicts]
-    made_of = {"figure": name, "runs": runs, "tables": read, "verdicts": judged}
+    made_of: dict[str, Any] = {"figure": name, "runs": runs, "tables": read, "verdicts": judged}
+    if values is not None:
+        made_of["values"] = plain_values(values)
     write_atomic(directory / f"{name}.json", (json.dumps(made_of, indent=2) + "\n").encode())
 
 
@@ -99,6 +108,12 @@ def checked_parameters(notebook: Path, values: dict[str, Any]) -> dict[str, Any]
     """
     refuse_unfit(notebook.name, notebook_declares(notebook), values)
     return values
+
+
+def _declared(notebook: Path, places: dict[str, Any]) -> dict[str, Any]:
+    """Those of the places that a notebook asks for: one without runs does not ask where they are."""
+    known = notebook_declares(notebook)
+    return {name: value for name, value in places.items() if name in known}
 
 
 def parse_assignments(notebook: Path, assignments: Sequence[str]) -> dict[str, Any]:
@@ -316,7 +331,8 @@ def make_figures(
     places: dict[str, Any] = {"out": str(out)} | ({"fresh": True, "trained": FRESH} if fresh else {})
     with tempfile.TemporaryDirectory() as folder:
         tasks = [
-            _Task(name, path, out, places | parameters[name], Path(folder) / name) for name, path in wanted.items()
+            _Task(name, path, out, _declared(path, places) | parameters[name], Path(folder) / name)
+            for name, path in wanted.items()
         ]
         for task, seconds in _in_order(tasks, min(jobs, len(tasks))):
             made_of = read_json(out / f"{task.name}.json")
@@ -325,7 +341,8 @@ def make_figures(
             computed = sum(run["computed"] for run in runs)
             tables = [table["table"] for table in made_of["tables"]]
             read = " and ".join([*([f"{len(runs) - computed} runs"] if runs or not tables else []), *tables])
-            lines.append(f"{task.name}: {read} read, {computed} computed, {seconds:.0f} s")
+            told = f"{read} read, {computed} computed" if runs or tables or "values" not in made_of else "computed"
+            lines.append(f"{task.name}: {told}, {seconds:.0f} s")
     if fresh:
         (fresh_root / UNFINISHED).unlink(missing_ok=True)
     print(f"== done: notebook, PDF, PNG, CSV, and list of runs and verdicts of each figure are in {out}")

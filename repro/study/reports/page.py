@@ -20,8 +20,8 @@ from repro.errors import InputError, ReproError
 from repro.reading import decoded, parse_json
 from repro.study.claims.definitions import definitions_of
 from repro.study.claims.measurements import MADE_BY
-from repro.study.claims.statements import Claim, claims_of, load_claims
-from repro.study.claims.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Verdict, counted
+from repro.study.claims.statements import CHAPTERS, STUDY, Claim, all_claims, claims_of, load_claims
+from repro.study.claims.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED, Verdict, counted, of_chapter
 from repro.study.experiments import ledger
 from repro.study.reports.captions import Caption, caption_of, printed_by, prose_html, sentence_html
 from repro.study.reports.figures import notebook_paths
@@ -33,7 +33,7 @@ from repro.training.files import write_atomic
 
 TEMPLATE = "report.html"
 DOWNLOADS = {"csv": "text/csv", "pdf": "application/pdf"}
-MARKS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "open"}
+MARKS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "open", NOT_RUN: "skipped"}
 """Classes of the page's style by verdict."""
 
 
@@ -85,6 +85,25 @@ class FigurePart:
     made_of: Markup
 
 
+@dataclass(frozen=True)
+class ChapterPart:
+    """A chapter of the page: the study, or a lecture.
+
+    Attributes:
+        name: such as "study".
+        title: in a line.
+        counts: how many claims have which verdict.
+        judged: its claims with their verdicts.
+        figures: its figures.
+    """
+
+    name: str
+    title: str
+    counts: dict[str, int]
+    judged: list[tuple[Claim, Verdict]]
+    figures: list[FigurePart]
+
+
 def _address(content: bytes, media: str) -> str:
     return f"data:{media};base64,{base64.b64encode(content).decode()}"
 
@@ -100,6 +119,8 @@ def packed_picture(content: bytes) -> bytes:
 def _told_made_of(made_of: dict[str, Any]) -> Markup:
     """Such as "Made of 25 runs and of paper_runs/growth/F15.csv (from repro bench parts)."."""
     runs, tables = made_of["runs"], [entry["table"] for entry in made_of["tables"]]
+    if not runs and not tables and "values" in made_of:
+        return Markup("All of it is computed when the figure is made.")
     new = sum(run["computed"] for run in runs)
     parts = [f"of {len(runs)} runs" + (f" ({new} of them trained for it)" if new else "")] if runs else []
     parts += [f"of the stored table `{table}` (from `{MADE_BY[table]}`)" for table in tables]
@@ -203,17 +224,16 @@ def render(figures: Path) -> str:
     """
     root = project_path(STORED_RUNS)
     verdicts = {verdict.claim: verdict for verdict in read_verdicts(root)}
-    if missing := [claim.id for claim in load_claims() if claim.id not in verdicts]:
+    if missing := [claim.id for claim in all_claims() if claim.id not in verdicts]:
         raise InputError(f"{missing[0]}: no verdict is stored; `repro claims --store` stores one")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["symbols"] = sentence_html
     template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
     parts = [_figure(name, notebook, figures, verdicts) for name, notebook in notebook_paths().items()]
     told = {
-        "counts": counted(verdicts.values()),
+        "counts": counted(of_chapter(verdicts.values(), STUDY)),
         "marks": MARKS,
         "headline": _headline(verdicts),
-        "judged": [(claim, verdicts[claim.id]) for claim in load_claims()],
         "ledger": [
             (effect, ledger.told(effect.defaults), ledger.told(effect.variants))
             for effect in ledger.effects(RunSource(root, root, quiet=True))
@@ -221,13 +241,24 @@ def render(figures: Path) -> str:
         "open_points": ledger.OPEN,
         "made": _provenance(root),
     }
-    without = len(template.render(told, figures=parts).encode())
+
+    def chapters(figures: Sequence[FigurePart]) -> list[ChapterPart]:
+        known = {figure.name: figure for figure in figures}
+        return [_chapter(name, known, verdicts) for name in CHAPTERS if load_claims(name)]
+
+    without = len(template.render(told, chapters=chapters(parts)).encode())
     if without > LARGEST_PAGE:
         raise ReproError(
             f"report: its text and pictures take {without / 1e6:.1f} MB, and {LARGEST_PAGE / 1e6:g} MB are allowed; "
             "draw fewer pixels (savefig.dpi in repro/study/plots/style.py)"
         )
-    return template.render(told, figures=_embedding(parts, LARGEST_PAGE - without))
+    return template.render(told, chapters=chapters(_embedding(parts, LARGEST_PAGE - without)))
+
+
+def _chapter(name: str, figures: dict[str, FigurePart], verdicts: dict[str, Verdict]) -> ChapterPart:
+    judged = [(claim, verdicts[claim.id]) for claim in load_claims(name)]
+    drawn = [figures[figure] for figure in notebook_paths(name)]
+    return ChapterPart(name, CHAPTERS[name], counted(verdict for _, verdict in judged), judged, drawn)
 
 
 def write_report(figures: Path, out: Path) -> Path:

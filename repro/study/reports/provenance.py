@@ -11,7 +11,7 @@ from repro.config import BEYOND, differences
 from repro.config.checks import choice
 from repro.optimizers.presets import CURVATURES_OF
 from repro.study.claims.measurements import configs_of
-from repro.study.claims.statements import Claim, claims_of, load_claims
+from repro.study.claims.statements import FILE, STUDY, Claim, all_claims, claims_of, subject_of
 from repro.study.claims.verdicts import judge
 from repro.study.reports.figures import notebook_paths
 from repro.study.runs.profiles import PROFILES, configure
@@ -75,14 +75,15 @@ def chain_of(figure: str) -> Tree:
     """
     notebooks = notebook_paths()
     if figure not in notebooks:
-        known = sorted({claim.figure for claim in load_claims()} | set(notebooks))
+        known = sorted({claim.figure for claim in all_claims()} | set(notebooks))
         choice("figure", figure, known)
     root = project_path(STORED_RUNS)
     source = RunSource(root, root, quiet=True)
     tree = Tree(Text(figure, "bold"))
     notebook = notebooks[figure]
     digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
-    tree.add(f"notebook figures/{notebook.name}, SHA-256 {digest[:16]}; make it with `repro figures {figure}`")
+    place = notebook.relative_to(project_path("")).as_posix()
+    tree.add(f"notebook {place}, SHA-256 {digest[:16]}; make it with `repro figures {figure}`")
     claims = claims_of(figure)
     names: set[str] = set()
     for claim in claims:
@@ -92,12 +93,15 @@ def chain_of(figure: str) -> Tree:
         branch.add(Text(verdict.verdict, "bold").append(f": {verdict.told}", "not bold"))
         if verdict.needs:
             branch.add(f"needs {verdict.needs}")
-        branch.add(
-            f"test {claim.test!r} of {claim.quantity!r}: repro/study/claims/claims.toml, repro/study/claims/verdicts.py"
-        )
+        file = FILE if claim.chapter == STUDY else f"{claim.chapter}/{figure}.toml"
+        what = f" of {claim.quantity!r}" if claim.quantity else ""
+        branch.add(f"test {claim.test!r}{what}: repro/study/claims/{file}, repro/study/claims/verdicts.py")
         _add_runs(branch, claim, source)
         names |= set(claim.optimizers)
     code = tree.add("code")
+    if (subject := subject_of(figure)) and subject.measured_by:
+        module, _, function = subject.measured_by.rpartition(".")
+        code.add(f"values: {function} in repro/demonstrations/{subject.chapter}/{module}.py")
     for name in sorted(names):
         part = code.add(name)
         for line in _code_of(name):
@@ -107,7 +111,7 @@ def chain_of(figure: str) -> Tree:
 
 
 def _add_runs(branch: Tree, claim: Claim, source: RunSource) -> None:
-    configs = configs_of(claim)
+    configs = configs_of(claim) if claim.chapter == STUDY else []
     if not configs:
         return
     runs = source.available(configs)

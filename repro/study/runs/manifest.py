@@ -22,7 +22,8 @@ from repro.training.rundir import OBSERVABLES_FILES, RunDirectory, packed
 MANIFEST = "MANIFEST.sha256"
 LOCK, STAGE = ".lock", ".storing-"
 """Held while something is stored; how folders begin in which runs are put together. Neither is stored."""
-NOTEBOOKS, CLAIMS = "figures/*.ipynb", "repro/study/claims/claims.toml"
+USED = ("figures/**/*.ipynb", "repro/study/claims/**/*.toml")
+"""What the stored data are drawn and judged by: notebooks and claims."""
 CITATION = "CITATION.cff"
 """Beside the stored runs: names the manifest's own checksum, so that whoever cites the data says which they are."""
 ANCHOR = re.compile(r"(?<=value: sha256:)[0-9a-f]{64}")
@@ -36,7 +37,8 @@ def _files(root: Path) -> list[str]:
     files = [path for path in root.rglob("*") if path.is_file() and path.name != MANIFEST]
     names = [path.relative_to(root) for path in files]
     shown = [path.as_posix() for path in names if not any(part.startswith(".") for part in path.parts)]
-    used = [*root.parent.glob(NOTEBOOKS), *root.parent.glob(CLAIMS)]
+    found = (path for pattern in USED for path in root.parent.glob(pattern))
+    used = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root.parent).parts)]
     return sorted(shown) + sorted(f"../{path.relative_to(root.parent).as_posix()}" for path in used)
 
 

@@ -11,13 +11,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from repro.config import RunConfig
 from repro.errors import InputError, ReproError
 from repro.reading import read_json
 from repro.study.benchmarks.tasks import SMALL_STATES
 from repro.study.claims.measurements import kronecker_table
-from repro.study.claims.statements import load_claims
-from repro.study.claims.verdicts import Verdict, judge, restored
+from repro.study.claims.statements import all_claims, chosen_subjects
+from repro.study.claims.values import measured, stored_values, values_path
+from repro.study.claims.verdicts import Verdict, judge, restored, values_apart
 from repro.study.runs.damage import DAMAGE, noting
 from repro.study.runs.manifest import check_anchor, check_manifest, manifest_digest
 from repro.study.runs.store import Run, RunSource, load_run
@@ -50,7 +53,7 @@ def judge_sound(root: Path, runs: Sequence[Run], problems: list[str]) -> list[Ve
     """The verdicts on all claims that the given runs and the stored tables allow to judge; a line for each other."""
     source = SoundRuns(root, root, quiet=True, sound={run.config.content_hash: run for run in runs})
     verdicts = []
-    for claim in load_claims():
+    for claim in all_claims():
         with noting(problems, f"{claim.id}: cannot be judged"):
             try:
                 verdicts.append(judge(claim, source))
@@ -66,7 +69,7 @@ def judge_all(root: Path) -> list[Verdict]:
         ReproError: if something stored is damaged.
     """
     source = RunSource(root, root, quiet=True)
-    return [judge(claim, source) for claim in load_claims()]
+    return [judge(claim, source) for claim in all_claims()]
 
 
 def write_verdicts(root: Path, verdicts: Sequence[Verdict]) -> None:
@@ -98,7 +101,7 @@ def unconfirmed(stored: Sequence[Verdict], found: Sequence[Verdict]) -> list[str
     """One line for each stored verdict that the data do not give again, with its text, rate and runs."""
     known = {verdict.claim: verdict for verdict in stored}
     now = {verdict.claim: verdict for verdict in found}
-    claims = {claim.id for claim in load_claims()} | set(now)
+    claims = {claim.id for claim in all_claims()} | set(now)
     problems = [f"{name}: a verdict is stored, but no such claim exists" for name in known if name not in claims]
     for name, verdict in now.items():
         if name not in known:
@@ -139,6 +142,29 @@ def audit_metric(seed: int) -> list[str]:
     from repro.study.experiments.fisher_images import fisher_matrices, small_run
 
     return differences(kronecker_table(), quality(seed, fisher_matrices(small_run(seed))))
+
+
+def audit_values(root: Path, count: int, seed: int, tell: Callable[[str], None]) -> list[str]:
+    """Computes the values of some of the lectures' items again, and compares numbers and verdicts with the stored ones.
+
+    Args:
+        root: of what is stored.
+        count: how many items.
+        seed: of their choice.
+        tell: receives a line for each item.
+
+    Returns:
+        One line for each number that differs by more than rounding does, or verdict that is another.
+    """
+    subjects = [subject for subject in chosen_subjects([]) if values_path(root, subject.name).exists()]
+    chosen = np.random.default_rng(seed).permutation(len(subjects))[:count]
+    problems: list[str] = []
+    for subject in (subjects[place] for place in sorted(chosen)):
+        with noting(problems, f"audit of {subject.name}"):
+            tell(f"audit: computing the values of {subject.name} again")
+            stored = stored_values(root, subject.name) or {}
+            problems += values_apart(subject, stored, measured(subject))
+    return problems
 
 
 def stored_runs(root: Path) -> tuple[list[Run], list[str]]:
@@ -227,6 +253,7 @@ def verify(
     verdicts = judge_sound(root, runs, problems)
     _checked(problems, "verdicts", tell, lambda: unconfirmed(read_verdicts(root), verdicts))
     if count:
+        problems += audit_values(root, count, seed, tell)
         state = seed % SMALL_STATES
         tell(f"audit: forming the Fisher metric of seed {state} again, one of {SMALL_STATES}")
         with noting(problems, "audit of the Fisher metric"):
