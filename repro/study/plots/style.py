@@ -41,7 +41,7 @@ LOOKS = {
 }
 
 METHODS = {
-    "gradient-descent": Look("gradient descent", BLUE, "-", "o"),
+    "gradient-descent": Look("gradient descent", BLACK, "-", "d"),
     "momentum": Look("momentum", ORANGE, (0, (6, 1.5, 1, 1.5)), "^"),
     "sgd": Look("SGD with momentum", ORANGE, (0, (6, 1.5, 1, 1.5)), "^"),
     "adam": LOOKS["adam"],

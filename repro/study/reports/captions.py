@@ -27,6 +27,7 @@ _CLAIM = (
 _SIGNS = {
     ",": "\N{THIN SPACE}",
     "ln": "ln\N{THIN SPACE}",
+    "sin": "sin\N{THIN SPACE}",
     "psi": "ψ",
     "phi": "φ",
     "sigma": "σ",
@@ -34,18 +35,26 @@ _SIGNS = {
     "gamma": "γ",
     "alpha": "α",
     "mu": "μ",
+    "beta": "β",
     "delta": "δ",
+    "epsilon": "ε",
+    "eta": "η",
+    "theta": "θ",
     "rho": "ρ",
     "hbar": "ħ",
     "omega": "ω",
     "pm": "±",
     "times": "×",
+    "nabla": "∇",
+    "leftarrow": " ← ",
     "le": "≤",
     "ge": "≥",
     "rm": "",
 }
 """Of TeX's commands those that captions use."""
-_TOKEN = re.compile(r"\\([A-Za-z]+|,) ?|([\^_])(\{[^{}]*\}|[A-Za-z0-9])|\{\\rm ([^{}]*)\}|([A-Za-z])|(.)", re.DOTALL)
+_TOKEN = re.compile(
+    r"\\([A-Za-z]+|,)(?: (?![=<>/+-]))?|([\^_])(\{[^{}]*\}|[A-Za-z0-9])|\{\\rm ([^{}]*)\}|([A-Za-z])|(.)", re.DOTALL
+)
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|s|GB)(?![A-Za-z]))")
 
 
