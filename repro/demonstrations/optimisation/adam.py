@@ -62,7 +62,8 @@ class AdamSteps:
         noises: r, standard deviations of a gradient of mean 1, shape ``(R,)``.
         mean_steps: over alpha, shape ``(R,)``.
         mean_step_errors: their standard errors, shape ``(R,)``.
-        apart: largest difference between the printed recursion and optax, step by step, shape ``(T + 1,)``.
+        printed: the path of the printed recursion with noisy gradients, shape ``(T + 1, 2)``.
+        optax: that of optax, of the same shape.
         values: see :class:`repro.demonstrations.base.Demonstration`.
     """
 
@@ -71,7 +72,8 @@ class AdamSteps:
     noises: np.ndarray
     mean_steps: np.ndarray
     mean_step_errors: np.ndarray
-    apart: np.ndarray
+    printed: np.ndarray
+    optax: np.ndarray
     values: Values
 
 
@@ -147,7 +149,6 @@ def printed_recursion(*, alpha: float = 1e-3, steps: int = 1000, noise: float = 
     start = np.array(VALLEY_START)
     ours = printed_adam(lambda w: slopes * w, start, errors, alpha=alpha)
     theirs = iterates(optax.adam(alpha, BETA_1, BETA_2, EPSILON), quadratic(CURVATURES), start, steps, errors)
-    apart = np.max(np.abs(ours.points - theirs), axis=1)
     scaled = printed_adam(lambda w: 1000.0 * slopes * w, start, 1000.0 * errors, alpha=alpha)
     sizes = np.array(SIZES)
     first = printed_adam(lambda _: sizes, np.zeros(len(sizes)), np.zeros((1, len(sizes))), alpha=alpha)
@@ -156,7 +157,7 @@ def printed_recursion(*, alpha: float = 1e-3, steps: int = 1000, noise: float = 
     at_noise = [f"{r:g}" for r in NOISES]
     expected = 1.0 / np.sqrt(1.0 + np.array(NOISES) ** 2)
     values: Values = {
-        "largest_difference": float(apart.max()),
+        "largest_difference": float(np.max(np.abs(ours.points - theirs))),
         "first_step_difference": float(np.max(np.abs(first.points[1] / alpha + np.sign(sizes)))),
         "first_step_without_correction": float(constant[1, 0]),
         "longest_step_without_correction": float(constant[1].max()),
@@ -165,7 +166,7 @@ def printed_recursion(*, alpha: float = 1e-3, steps: int = 1000, noise: float = 
         "mean_step_over_expected": dict(zip(at_noise, (means / expected).tolist(), strict=True)),
         "mean_step_over_expected_error": dict(zip(at_noise, (mean_errors / expected).tolist(), strict=True)),
     }
-    return AdamSteps(_valley_paths(), constant, np.array(NOISES), means, mean_errors, apart, values)
+    return AdamSteps(_valley_paths(), constant, np.array(NOISES), means, mean_errors, ours.points, theirs, values)
 
 
 def _from_buffer(path: AdamPath) -> float:

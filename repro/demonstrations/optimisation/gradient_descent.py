@@ -129,7 +129,8 @@ def zig_zag(*, eta: float = 0.1, steps: int = 25) -> ZigZag:
     values: Values = {
         "sign_changes": float(sign_changes(long[:, 1])),
         "sign_changes_of_short_step": float(sign_changes(short[:, 1])),
-        "factor_across": [float(np.min(factors[:, 1])), float(np.max(factors[:, 1]))],
+        "factor_across": float(np.mean(factors[:, 1])),
+        "factor_across_difference": float(np.max(np.abs(factors[:, 1] - (1.0 - eta * CURVATURES[1])))),
         "final_cost": float(costs[0, -1]),
         "final_cost_of_short_step": float(costs[1, -1]),
         "short_over_long": float(costs[1, -1] / costs[0, -1]),

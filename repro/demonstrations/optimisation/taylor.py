@@ -148,7 +148,7 @@ def undefined_names(expression: str, defined: set[str]) -> set[str]:
 
 
 @in_double_precision
-def expansion(*, point: float = PRINTED_AT, extent: float = 10.0, points: int = 401) -> Expansion:
+def expansion(*, point: float = PRINTED_AT, extent: float = 10.0, points: int = 1001) -> Expansion:
     """The hidden function of the slide with its approximations about a point, and the printed numbers again.
 
     Args:
@@ -189,7 +189,7 @@ def _in_single_precision(at: float, order: int) -> str:
 
 
 @in_double_precision
-def tangent_plane(*, extent: float = 2.0, steps: int = 16) -> TangentPlane:
+def tangent_plane(*, extent: float = 1.0, steps: int = 32) -> TangentPlane:
     """The plane that touches the surface at (2, -1); it should be z = 13 x - 26 y - 18.
 
     The grid's distances from the point are sums of powers of two where ``extent / steps`` is one: then nothing is
