@@ -4,6 +4,7 @@ What is not in here (device, threads, versions, how many walkers are differentia
 result beyond its statistical error and is recorded in ``result.json`` instead.
 """
 
+from repro.config.content import Configuration, differences
 from repro.config.optimizers import (
     ALL_OPTIMIZERS,
     BEYOND,
@@ -39,7 +40,6 @@ from repro.config.run import (
     SamplingConfig,
     Sweeps,
     SystemConfig,
-    differences,
 )
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "SWEEPS_COLUMN",
     "AdamConfig",
     "AnsatzConfig",
+    "Configuration",
     "DampingConfig",
     "EvaluationConfig",
     "FactorsConfig",

@@ -1,19 +1,17 @@
-"""The configuration of a run: complete, and hashable into the run's name."""
+"""The configuration of a run of the study: complete, and hashable into the run's name."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
-from repro.config.checks import OPTIONAL, built, choice, integer, plain, real, shown
+from repro.config.checks import OPTIONAL, built, choice, integer, real, shown
+from repro.config.content import Configuration, built_from
 from repro.config.optimizers import AdamConfig, OptimizerConfig, built_optimizer
 from repro.errors import InputError
-from repro.reading import parse_json, shortened
 
-SCHEMA = 1
 MOST_LAYERS = 100
 """Each is a piece of program of its own."""
 DTYPES = ("float32", "float64")
@@ -117,8 +115,8 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Everything that determines a run's results on a given machine."""
+class RunConfig(Configuration):
+    """Everything that determines the results of a run of the study, an energy, on a given machine."""
 
     system: SystemConfig
     sampling: SamplingConfig
@@ -140,26 +138,11 @@ class RunConfig:
                 f"orbitals cannot be independent; raise --hidden to at least {self.system.particles}"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain data, ready for JSON."""
-        return plain(self)
-
-    @property
-    def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON form, 16 hexadecimal digits."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
     @property
     def run_name(self) -> str:
         """A directory name that a person can read and the hash makes unique."""
         system = self.system
         return f"{self.optimizer.name}-A{system.particles}-V{system.v0:g}-seed{self.seed}-{self.content_hash[:8]}"
-
-    def to_json(self) -> str:
-        """The text of ``config.json``."""
-        document = {"schema": SCHEMA, "content_hash": self.content_hash, "config": self.to_dict()}
-        return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunConfig:
@@ -168,45 +151,8 @@ class RunConfig:
         Raises:
             InputError: for a missing or unknown key, or a value out of bounds.
         """
-        if not isinstance(data, dict):
-            raise InputError(f"configuration = {shortened(repr(data))}: must be an object with keys")
-        parts: dict[str, Any] = dict(data)
-        for name, part in _PARTS.items():
-            if name in parts:
-                parts[name] = built(part, parts[name], f"{name}.")
-        if "optimizer" in parts:
-            parts["optimizer"] = built_optimizer(parts["optimizer"])
-        return built(cls, parts, "")
-
-    @classmethod
-    def from_json(cls, text: str, source: str) -> RunConfig:
-        """Reads ``config.json`` and verifies its hash.
-
-        Args:
-            text: the file's content.
-            source: how to call the file in an error.
-
-        Raises:
-            InputError: if the text is no valid configuration or was altered.
-        """
-        document = parse_json(text, f"{source}: not a run configuration")
-        try:
-            schema, stated, data = document["schema"], document["content_hash"], document["config"]
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f"{source}: not a run configuration ({error!r})") from error
-        if schema != SCHEMA:
-            raise InputError(f"{source}: schema {shortened(repr(schema))}, but this version reads schema {SCHEMA}")
-        try:
-            config = cls.from_dict(data)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from error
-        if config.content_hash != stated:
-            raise InputError(
-                f"{source}: content hash is {config.content_hash}, but the file states "
-                f"{shortened(str(stated))}: "
-                "the configuration was altered after the run"
-            )
-        return config
+        parts = {name: partial(built, part, prefix=f"{name}.") for name, part in _PARTS.items()}
+        return built_from(cls, data, parts | {"optimizer": built_optimizer})
 
 
 _PARTS: dict[str, type] = {
@@ -216,16 +162,3 @@ _PARTS: dict[str, type] = {
     "pretraining": PretrainingConfig,
     "evaluation": EvaluationConfig,
 }
-
-
-def differences(stored: RunConfig, wanted: RunConfig) -> list[str]:
-    """One line for each value in which two configurations differ, ``key: stored -> wanted``."""
-
-    def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        items: dict[str, Any] = {}
-        for key, value in data.items():
-            items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return items
-
-    old, new = flat(stored.to_dict()), flat(wanted.to_dict())
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
