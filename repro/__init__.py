@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         proximal_dgd,
         qn_kfac,
         qn_mr_kfac,
+        sgd,
         spring,
     )
     from repro.problems.haiku_layers import HaikuLayers
@@ -45,7 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "repro.optimizers": (
         *("adam", "dgd", "gauss_newton", "kfac", "minsr", "natural_momentum", "ngd", "proximal_dgd", "qn_kfac"),
-        *("qn_mr_kfac", "spring"),
+        *("qn_mr_kfac", "sgd", "spring"),
     ),
     "repro.problems.haiku_layers": ("HaikuLayers",),
     "repro.problems.residual": ("LeastSquares",),
@@ -81,6 +82,7 @@ __all__ = [
     "proximal_dgd",
     "qn_kfac",
     "qn_mr_kfac",
+    "sgd",
     "slater_wavefunction",
     "spring",
     "train",

@@ -75,7 +75,7 @@ def test_the_hash_never_changes_by_accident():
         ({"hidden": -3}, "at least 1"),
         ({"layers": 0}, "between 1 and 100"),
         ({"determinants": 0}, "at least 1"),
-        ({"optimizer": "sgd"}, "choose one of adam"),
+        ({"optimizer": "lion"}, "choose one of adam"),
         ({"profile": "huge"}, "choose one of smoke, laptop, paper"),
         ({"walkers": 1}, "at least 2"),
         ({"sweeps": 0}, "at least 1"),

@@ -10,7 +10,7 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from repro.config.checks import built, choice, fraction, shown, suggestion, text
+from repro.config.checks import built, choice, fraction, shown, text
 from repro.config.options import (
     BELOW_ONE,
     COUNT,
@@ -22,12 +22,14 @@ from repro.config.options import (
     Bounds,
     Place,
     check_options,
+    chosen,
     nested,
     one_of,
     option,
-    parameter,
     parts_of,
     places,
+    table_of,
+    table_parameters,
 )
 from repro.errors import InputError
 
@@ -55,6 +57,7 @@ STARTS = ("anti-aligned", "aligned")
 
 
 ADAM = "D. Kingma, J. Ba, ICLR 2015"
+NESTEROV = "I. Sutskever, J. Martens, G. Dahl, G. Hinton, ICML 2013"
 KRONECKER = "J. Martens, R. Grosse, ICML 2015"
 DRISSI = "M. Drissi et al., arXiv:2401.17550"
 MINSR = "A. Chen, M. Heyl, Nat. Phys. 20, 1476 (2024)"
@@ -92,6 +95,35 @@ class AdamConfig:
 
     def __post_init__(self) -> None:
         choice("optimizer", self.name, ("adam",))
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class SgdConfig:
+    """Gradient descent on the samples of each step, with Nesterov's momentum."""
+
+    learning_rate: float = option(
+        1e-3,
+        "learning_rate",
+        "what the gradient, with its momentum, is multiplied by",
+        unit="1 / that of the objective",
+        bounds=POSITIVE,
+        group=RATES,
+        reference=NESTEROV,
+    )
+    momentum: float = option(
+        0.9,
+        "momentum",
+        "mu, what is kept of the sum of the gradients so far; 0 for none",
+        unit="1",
+        bounds=BELOW_ONE,
+        group=RATES,
+        reference=NESTEROV,
+    )
+    name: str = "sgd"
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("sgd",))
         check_options(self)
 
 
@@ -405,7 +437,7 @@ class GaussNewtonConfig:
         choice("optimizer", self.name, ("gauss-newton",))
 
 
-OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig | GaussNewtonConfig
+OptimizerConfig = AdamConfig | SgdConfig | SecondOrderConfig | ProximalConfig | SpringConfig | GaussNewtonConfig
 
 STUDY, BEYOND_STUDY, APART = "study", "beyond the study", "apart"
 
@@ -439,6 +471,7 @@ _PROJECTED = f"{DRISSI}; {KRONECKER}, sections 6 and 7"
 
 REGISTRY: dict[str, Known] = {
     "adam": Known(AdamConfig, "Adam, with optax's defaults for everything but the learning rate", ADAM, STUDY),
+    "sgd": Known(SgdConfig, "Gradient descent with Nesterov's momentum, optax's", NESTEROV),
     "kfac": Known(
         SecondOrderConfig,
         "KFAC: Kronecker factors of the Fisher metric, scaled with the exact one",
@@ -541,16 +574,13 @@ def _options_of(name: str) -> Mapping[str, Place]:
     return MappingProxyType(found)
 
 
-OPTIONS: dict[str, dict[str, Place]] = {}
+OPTIONS = table_of({name: options_of(name) for name in KNOWN_OPTIMIZERS})
 """The table of options: flat name -> optimiser -> its place, default, unit, bounds and reference."""
-for _name in KNOWN_OPTIMIZERS:
-    for _flat, _place in options_of(_name).items():
-        OPTIONS.setdefault(_flat, {})[_name] = _place
 
 
 def option_parameters() -> list[inspect.Parameter]:
     """Every option of any optimiser as a keyword argument that is None where it is left out."""
-    return [parameter(flat, next(iter(rows.values())).kind | None, None) for flat, rows in OPTIONS.items()]
+    return table_parameters(OPTIONS)
 
 
 def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
@@ -563,16 +593,8 @@ def optimizer_config(name: str, **options: Any) -> OptimizerConfig:
     Raises:
         InputError: for an unknown name, an option that this optimiser does not have, or a value out of bounds.
     """
-    taken = options_of(name)
-    given = {flat: value for flat, value in options.items() if value is not None}
-    for flat, value in given.items():
-        if flat not in taken:
-            takes = f"takes {', '.join(taken) or 'none'}"
-            if flat in OPTIONS:
-                raise InputError(f"{flat} = {shown(value)}: has no effect on {name}, which {takes}")
-            raise InputError(f"{flat} = {shown(value)}: unknown; {suggestion(flat, tuple(taken))}{name} {takes}")
-    known = REGISTRY[name]
-    tree = nested({place.path: given.get(flat, place.default) for flat, place in taken.items()})
+    choice("optimizer", name, KNOWN_OPTIMIZERS)
+    known, tree = REGISTRY[name], nested(chosen(name, options, OPTIONS))
     kinds = parts_of(known.config)
     made = {part: kinds[part][0](**tree.pop(part)) for part in known.parts}
     return known.config(name=name, **made, **tree, **known.fixed)

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
-from repro.config.checks import choice, fraction, integer, real
+from repro.config.checks import LARGEST_INTEGER, choice, fraction, integer, real, shown, suggestion
 from repro.errors import InputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,7 +51,18 @@ NOT_NEGATIVE = Bounds("0 or above", _between(0.0, None, "not be negative"))
 FRACTION = Bounds("above 0 and below 1", fraction)
 BELOW_ONE = Bounds("at least 0 and below 1", _between(0.0, 1.0, "be at least 0 and below 1", excluded=True))
 FROM_0_TO_1 = Bounds("between 0 and 1", _between(0.0, 1.0, "be between 0 and 1"))
-COUNT = Bounds("a whole number of at least 1", lambda part, attribute, name: integer(name, getattr(part, attribute), 1))
+
+
+def whole(least: int, most: int = LARGEST_INTEGER, told: str = "") -> Bounds:
+    """A whole number; ``told`` adds what a number of special meaning does."""
+    bounds = f"a whole number of at least {least}" if most == LARGEST_INTEGER else f"from {least} to {most}"
+    return Bounds(
+        bounds + (f"; {told}" if told else ""),
+        lambda part, attribute, name: integer(name, getattr(part, attribute), least, most),
+    )
+
+
+COUNT = whole(1)
 
 
 class Option(NamedTuple):
@@ -161,6 +172,41 @@ def _own(config: type, path: tuple[str, ...]) -> list[Place]:
         for entry in dataclasses.fields(config)
         if _OPTION in entry.metadata
     ]
+
+
+Table = dict[str, dict[str, Place]]
+"""Flat name of an option -> whose it is -> its place, default, unit, bounds and reference."""
+
+
+def table_of(rows: Mapping[str, Mapping[str, Place]]) -> Table:
+    """The options of several optimisers, or of several problems, by the options' names."""
+    table: Table = {}
+    for owner, places_of_owner in rows.items():
+        for flat, place in places_of_owner.items():
+            table.setdefault(flat, {})[owner] = place
+    return table
+
+
+def table_parameters(table: Table) -> list[inspect.Parameter]:
+    """Every option of a table as a keyword argument that is None where it is left out."""
+    return [parameter(flat, next(iter(rows.values())).kind | None, None) for flat, rows in table.items()]
+
+
+def chosen(owner: str, options: Mapping[str, Any], table: Table) -> dict[tuple[str, ...], Any]:
+    """The values of all options of an optimiser or a problem by their paths; defaults for those left out or None.
+
+    Raises:
+        InputError: for an option that it does not have.
+    """
+    own = {flat: rows[owner] for flat, rows in table.items() if owner in rows}
+    given = {flat: value for flat, value in options.items() if value is not None}
+    for flat, value in given.items():
+        if flat not in own:
+            has = f"takes {', '.join(own) or 'none'}"
+            if flat in table:
+                raise InputError(f"{flat} = {shown(value)}: has no effect on {owner}, which {has}")
+            raise InputError(f"{flat} = {shown(value)}: unknown; {suggestion(flat, tuple(own))}{owner} {has}")
+    return {place.path: given.get(flat, place.default) for flat, place in own.items()}
 
 
 def parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:

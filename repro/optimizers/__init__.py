@@ -13,6 +13,7 @@ from repro.optimizers.presets import (
     proximal_dgd,
     qn_kfac,
     qn_mr_kfac,
+    sgd,
     spring,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "proximal_dgd",
     "qn_kfac",
     "qn_mr_kfac",
+    "sgd",
     "spring",
 ]

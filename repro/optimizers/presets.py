@@ -15,6 +15,7 @@ from repro.config import (
     OptimizerConfig,
     ProximalConfig,
     SecondOrderConfig,
+    SgdConfig,
     SpringConfig,
     deck_points,
     lower_median,
@@ -77,6 +78,11 @@ def _adam(problem: Problem, config: AdamConfig) -> Optimizer:
     return from_optax(optax.adam(config.learning_rate))
 
 
+def _sgd(problem: Problem, config: SgdConfig) -> Optimizer:
+    del problem
+    return from_optax(optax.sgd(config.learning_rate, config.momentum, nesterov=True))
+
+
 def _row(problem: Problem, config: SecondOrderConfig) -> Optimizer:
     if not problem.has_protocols and config.protocol != SecondOrderConfig.protocol:
         raise InputError(f"protocol = {config.protocol!r}: only the energies of the study have protocols; leave it out")
@@ -85,12 +91,17 @@ def _row(problem: Problem, config: SecondOrderConfig) -> Optimizer:
 
 BUILDERS: dict[type, Callable[[Problem, Any], Optimizer]] = {
     AdamConfig: _adam,
+    SgdConfig: _sgd,
     SecondOrderConfig: _row,
     ProximalConfig: proximal,
     SpringConfig: stochastic_reconfiguration,
     GaussNewtonConfig: dense_gauss_newton,
 }
 """What makes an optimiser for a problem, by the class of its configuration in :data:`repro.config.REGISTRY`."""
+
+
+FIRST_ORDER = (AdamConfig, SgdConfig)
+"""Configurations of optimisers for which the gradient is enough."""
 
 
 def build_optimizer(config: OptimizerConfig, problem: Problem) -> Optimizer:
@@ -149,8 +160,8 @@ def docstring(name: str) -> str:
         unit = f" Unit: {said.unit}." if said.unit else ""
         told = f"{said.meaning}. Bounds: {said.bounds.told}.{unit} Default: {place.shown_default}. ({said.reference})"
         entries.append(_entry(f"{flat}: ", told))
-    problem = UNNEEDED if known.config is AdamConfig else LAYERED if "factors" in known.parts else PROBLEM
-    chunk = [] if known.config is AdamConfig else [_entry("walker_chunk: ", WALKER_CHUNK)]
+    problem = UNNEEDED if known.config in FIRST_ORDER else LAYERED if "factors" in known.parts else PROBLEM
+    chunk = [] if known.config in FIRST_ORDER else [_entry("walker_chunk: ", WALKER_CHUNK)]
     lines = [f"{known.summary}.", "", f"Reference: {known.reference}.", ""]
     lines += ["Args:", _entry("problem: ", problem), *chunk, *entries, ""]
     return "\n".join([*lines, "Returns:", _entry("", RETURNS), "", "Raises:", _entry("", RAISES), ""])
@@ -178,11 +189,18 @@ def preset(name: str) -> Preset:
     return made
 
 
-@_described("adam")
-def adam(problem: Optimised | None = None, **options: Any) -> Optimizer:  # noqa: D103
-    return _adam(cast("Problem", problem), cast("AdamConfig", optimizer_config("adam", **options)))
+def first_order(name: str) -> Callable[..., Optimizer]:
+    """As :func:`preset`, for an optimiser that needs no problem."""
+
+    @_described(name)
+    def made(problem: Optimised | None = None, **options: Any) -> Optimizer:
+        return build_optimizer(optimizer_config(name, **options), cast("Problem", problem))
+
+    return made
 
 
+adam = first_order("adam")
+sgd = first_order("sgd")
 kfac = preset("kfac")
 qn_kfac = preset("qn-kfac")
 qn_mr_kfac = preset("qn-mr-kfac")
