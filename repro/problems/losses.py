@@ -9,6 +9,7 @@ as users have them, samples first.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import jax
@@ -40,12 +41,19 @@ class Loss(Protocol):
         """The Hessian of the loss in the outputs."""
 
 
+@dataclass(frozen=True)
 class SumOfSquares:
-    """1/2 |z|^2, of residuals: a sample is its own target, and takes no part."""
+    """eta / 2 |z|^2, of residuals: a sample is its own target, and takes no part.
+
+    Attributes:
+        eta: positive.
+    """
+
+    eta: float = 1.0
 
     def values(self, outputs: Array, targets: Array) -> Array:
-        """Half of the sum over the outputs of their squares."""
-        return 0.5 * self.errors(outputs, targets)
+        """Half of the sum over the outputs of their squares, times eta."""
+        return 0.5 * self.eta * self.errors(outputs, targets)
 
     def errors(self, outputs: Array, targets: Array) -> Array:
         """|z|^2."""
@@ -53,9 +61,9 @@ class SumOfSquares:
         return jnp.sum(outputs**2, axis=0)
 
     def metric(self, outputs: Array) -> Euclidean:
-        """The identity."""
+        """Eta times the identity."""
         del outputs
-        return Euclidean()
+        return Euclidean(self.eta)
 
 
 class SquaredError(SumOfSquares):

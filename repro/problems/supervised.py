@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 from jax import Array
 
-from repro.config.checks import choice, integer
+from repro.config.checks import choice, integer, real
 from repro.errors import InputError
 from repro.numerics.sharding import pmean
 from repro.parameters.linear_layers import LinearLayer
@@ -17,7 +17,7 @@ from repro.parameters.partition import Partition
 from repro.problems.base import Metrics, required
 from repro.problems.losses import LOSSES
 from repro.problems.mean_loss import LossEvaluation, LossProblem, draw_rows, gathered
-from repro.problems.terms import Term, Terms, samples_first
+from repro.problems.terms import Term, Terms, penalty, samples_first
 
 
 class LinearMaps(Protocol):
@@ -69,9 +69,11 @@ class Supervised(LossProblem):
         layers: the linear maps of the model, which Kronecker factors need; None where they are not known.
         batch_size: samples of an epoch, drawn anew in each and without replacement; None for all of them.
         chunk: samples differentiated at a time, to bound the memory; None for all of the batch.
+        l2: eta of the penalty eta / 2 |theta|^2 that is added to L, a term of its own: in the gradient, in the metrics
+            and where steps are judged.
 
     Raises:
-        InputError: for an unknown loss, or a size below 1.
+        InputError: for an unknown loss, a size below 1, or a negative penalty.
     """
 
     apply: Callable[[Any, Array], Array]
@@ -79,9 +81,13 @@ class Supervised(LossProblem):
     layers: LinearMaps | None = field(default=None, kw_only=True)
     batch_size: int | None = field(default=None, kw_only=True)
     chunk: int | None = field(default=None, kw_only=True)
+    l2: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         choice("loss", self.loss, tuple(LOSSES))
+        real(self, "l2")
+        if self.l2 < 0:
+            raise InputError(f"l2 = {self.l2:g}: must not be negative")
         for name in ("batch_size", "chunk"):
             if getattr(self, name) is not None:
                 integer(name, getattr(self, name), 1)
@@ -113,7 +119,7 @@ class Supervised(LossProblem):
         return {"inputs": gathered(inputs, data.rows), "targets": gathered(targets, data.rows), "key": data.key}
 
     def terms_of(self, batch: Mapping[str, Any]) -> Terms:
-        """One.
+        """One, and one of the penalty if there is any.
 
         Raises:
             InputError: if inputs or targets are missing, or there are not as many of both.
@@ -122,7 +128,8 @@ class Supervised(LossProblem):
         _as_many(inputs, targets)
         drawn = self.batch_size is not None
         outputs = samples_first(self.apply, "apply(params, inputs)")
-        return (Term(outputs, LOSSES[self.loss], inputs, targets, self.chunk or inputs.shape[0], drawn),)
+        own = Term(outputs, LOSSES[self.loss], inputs, targets, self.chunk or inputs.shape[0], drawn)
+        return (own, penalty(self.l2, inputs.dtype)) if self.l2 else (own,)
 
     def layers_of(self, params: Any, batch: Mapping[str, Any]) -> tuple[LinearLayer, ...] | None:
         """The linear maps at the inputs, with the sensitivities of targets drawn from the model.
@@ -138,9 +145,20 @@ class Supervised(LossProblem):
 
     def metrics(self, evaluation: LossEvaluation, data: Any, drawn: Any) -> Metrics:
         """``"loss"``, and ``"error"``: the share of wrong classes, or the squared error of a sample's prediction."""
-        (outputs,) = evaluation.outputs
+        outputs, *_ = evaluation.outputs
         errors = LOSSES[self.loss].errors(outputs, evaluation.batch["targets"])
         return {**super().metrics(evaluation, data, drawn), "error": pmean(errors)}
+
+    def losses(self, params: Any, samples: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Loss, without the penalty, and error of every sample, both of shape ``(S,)``.
+
+        Args:
+            params: where.
+            samples: inputs and targets, perhaps not those of the training.
+        """
+        inputs, targets = samples
+        outputs, loss = samples_first(self.apply, "apply(params, inputs)")(params, inputs), LOSSES[self.loss]
+        return loss.values(outputs, targets), loss.errors(outputs, targets)
 
 
 def _as_many(inputs: Array, targets: Array) -> None:

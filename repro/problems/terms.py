@@ -6,22 +6,23 @@ Supervised learning has one such term; a differential equation has one for the i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from repro.curvature.identity import MultipleOfIdentity
 from repro.curvature.linearized import LinearizedJacobian, PerSample, in_chunks
 from repro.curvature.output_metrics import Euclidean
-from repro.curvature.pullback import Pullback
+from repro.curvature.pullback import Curvature, Pullback
 from repro.errors import InputError
 from repro.numerics.batching import map_in_batches
 from repro.numerics.sharding import global_count, pmean
 from repro.parameters.partition import Partition
 from repro.problems.base import ROUNDING, MeasuredChange, SampleSpace
-from repro.problems.losses import Loss
+from repro.problems.losses import Loss, SumOfSquares
 
 
 class Term(NamedTuple):
@@ -55,12 +56,12 @@ class Term(NamedTuple):
         """The derivative of each sample's loss in its outputs, shape ``(N, S)``."""
         return jax.grad(lambda z: jnp.sum(self.loss.values(z, self.targets)))(outputs)
 
-    def gauss_newton(self, params: Any, parts: Partition) -> Pullback:
+    def gauss_newton(self, params: Any, parts: Partition) -> Curvature:
         """E[J^T G_z J]."""
         jacobian = LinearizedJacobian(self.outputs, params, self.x, parts, self.chunk)
         return Pullback(jacobian, self.loss.metric(self.at(params)))
 
-    def empirical_fisher(self, params: Any, parts: Partition) -> Pullback:
+    def empirical_fisher(self, params: Any, parts: Partition) -> Curvature:
         """E[g g^T] of the gradients of single samples."""
 
         def values(theta: Any, index: Array) -> Array:
@@ -94,6 +95,29 @@ class Term(NamedTuple):
 
 
 Terms = tuple[Term, ...]
+
+
+class Penalty(Term):
+    """A penalty eta / 2 |theta|^2; its curvature is known, whichever is asked for."""
+
+    def gauss_newton(self, params: Any, parts: Partition) -> MultipleOfIdentity:
+        """Eta I."""
+        return MultipleOfIdentity(cast("SumOfSquares", self.loss).eta, parts.split(params))
+
+    def empirical_fisher(self, params: Any, parts: Partition) -> MultipleOfIdentity:
+        """Eta I: the samples take no part."""
+        return self.gauss_newton(params, parts)
+
+
+def penalty(eta: float, dtype: Any) -> Penalty:
+    """The penalty eta / 2 |theta|^2 as the mean over a single sample, whose outputs are the parameters.
+
+    Args:
+        eta: above 0.
+        dtype: of the parameters.
+    """
+    single = jnp.zeros(1, dtype)
+    return Penalty(lambda params, _: ravel_pytree(params)[0][:, None], SumOfSquares(eta), single, single, 1, False)
 
 
 def joint_values(values: Iterable[Array]) -> Array:
