@@ -94,13 +94,14 @@ class PlainReporter:
 
     def __init__(self, exact: float | None, stream: TextIO | None = None) -> None:
         self.exact, self.stream = exact, stream
-        self.phase, self.total, self.first = "", 0, 0
+        self.phase, self.total = "", 0
         self.begin = self.last = 0.0
+        self.moving: tuple[float, int] | None = None
         self.latest = ""
 
     def start(self, phase: str, done: int, total: int) -> None:
         """Announces the phase."""
-        self.phase, self.total, self.first = phase, total, done
+        self.phase, self.total, self.moving = phase, total, None
         self.begin = self.last = time.monotonic()
         self.note(f"{phase}: {done}/{total} done")
 
@@ -111,8 +112,10 @@ class PlainReporter:
         self.latest = f"{self.phase}: {done}/{self.total}" + (f", {described}" if described else "")
         if now - self.last >= PLAIN_SECONDS:
             self.last = now
-            left = (now - self.begin) * (self.total - done) / max(1, done - self.first)
-            self.note(f"{self.latest}, {duration(left)} left")
+            since, first = self.moving or (now, done)  # what was compiled before is no measure of what is left
+            left = (now - since) * (self.total - done) / (done - first) if done > first else None
+            self.note(self.latest + (f", {duration(left)} left" if left is not None else ""))
+        self.moving = self.moving or (now, done)
 
     def note(self, message: str) -> None:
         """Prints a line, if that can be written; a run does not end because nobody hears of it."""

@@ -41,7 +41,7 @@ def test_what_the_study_compares_stays():
     assert OPTIMIZERS == ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
     assert BEYOND == ("proximal-dgd", "minsr", "spring")
     assert ALL_OPTIMIZERS == OPTIMIZERS + BEYOND
-    assert set(KNOWN_OPTIMIZERS) - set(ALL_OPTIMIZERS) == {"gauss-newton"}
+    assert set(KNOWN_OPTIMIZERS) - set(ALL_OPTIMIZERS) == {"sgd", "gauss-newton"}
     assert PARTS_OF["dgd"] == ("minres", "start")
 
 
@@ -112,8 +112,8 @@ def test_help_has_headings_in_a_readable_order():
     told = command.get_help(command.make_context("train", [], resilient_parsing=True))
     headings = re.findall(r"^(\S.*):$", told, re.MULTILINE)
     assert [heading.split(" (")[0] for heading in headings] == [
-        *("Run", "Sizes", "Learning rate", "Protocol", "Damping lambda", "Kronecker factors", "MINRES"),
-        *("Start of MINRES", "Ablation", "Walkers' space", "Machine and files"),
+        *("Run", "Sizes", "Model and data of a problem", "Learning rate", "Protocol", "Damping lambda"),
+        *("Kronecker factors", "MINRES", "Start of MINRES", "Ablation", "Walkers' space", "Machine and files"),
     ]
     assert "Walkers' space (minsr, spring)" in headings
     assert told.count("--damping ") == 1

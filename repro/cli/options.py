@@ -9,8 +9,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
-from repro.config import KNOWN_OPTIMIZERS, OPTIMIZERS, OPTIONS
-from repro.config.options import Place, parameter
+from repro.config import KNOWN_OPTIMIZERS, OPTIMIZERS, OPTIONS, PROBLEM_OPTIONS, PROBLEMS
+from repro.config.options import Place, Table, parameter
+from repro.study.runs.configurations import configure_problem
 from repro.study.runs.profiles import PROFILES, configure
 
 Device = Annotated[str | None, typer.Option("--device", help="cpu or gpu; left out: a GPU when there is one.")]
@@ -52,6 +53,12 @@ RUN_OPTIONS = {
     "determinants": _Said(SIZES, "Determinants D."),
     "dtype": _Said(SIZES, "float32 or float64."),
 }
+_PROBLEMS = "; ".join(f"{name}: {known.summary}" for name, known in PROBLEMS.items())
+PROBLEM_RUN_OPTIONS = {
+    "problem": _Said(RUN, f"Left out: an energy, which needs particles and v0. Or {_PROBLEMS}."),
+    "steps": _Said(SIZES, "Steps of the optimiser, for a problem."),
+    "evaluation_interval": _Said(SIZES, "Steps from one evaluation, such as of the test error, to the next."),
+}
 
 Particles = Annotated[int, typer.Option("--particles", help=RUN_OPTIONS["particles"].help, show_default=False)]
 V0 = Annotated[float, typer.Option("--v0", help=RUN_OPTIONS["v0"].help, show_default=False)]
@@ -59,54 +66,72 @@ Sigma0 = Annotated[float, typer.Option("--sigma0", help=RUN_OPTIONS["sigma0"].he
 
 
 def run_parameters() -> list[inspect.Parameter]:
-    """What :func:`repro.study.runs.profiles.configure` takes, as options of a command."""
-    known = inspect.signature(configure).parameters
-    found = [
-        _flag(name, {"sweeps": str | None}.get(name, known[name].annotation), known[name].default, *RUN_OPTIONS[name])
-        for name in RUN_OPTIONS
-    ]
-    for group, members in _members().items():
-        heading = f"{group} ({', '.join(members)})"
-        names = [name for name, rows in OPTIONS.items() if _group(rows) == group]
-        found += [_flag(name, known[name].annotation, None, heading, optimizer_help(name)) for name in names]
+    """What :func:`repro.study.runs.configurations.configured` takes, as options of a command."""
+    energies, problems = (inspect.signature(function).parameters for function in (configure, configure_problem))
+    found = []
+    for said, known in ((PROBLEM_RUN_OPTIONS, problems), (RUN_OPTIONS, energies)):
+        for name, (group, text) in said.items():
+            kind, default = str | None if name == "sweeps" else known[name].annotation, known[name].default
+            if default is inspect.Parameter.empty:  # needed by a kind of runs, which is not yet known
+                kind, default = kind | None, None
+            found.append(_flag(name, kind, default, group, text))
+    for table, signature in ((PROBLEM_OPTIONS, problems), (OPTIONS, energies)):
+        for group, members in _members(table).items():
+            heading = f"{group} ({', '.join(members)})"
+            names = [name for name, rows in table.items() if _group(rows) == group]
+            found += [_flag(name, signature[name].annotation, None, heading, _help(name, table)) for name in names]
     return found
 
 
 def _flag(name: str, kind: Any, default: Any, group: str, text: str) -> inspect.Parameter:
-    """An option of the command line, which must be given if there is no default."""
-    needed = default is inspect.Parameter.empty
-    told = typer.Option(f"--{name.replace('_', '-')}", help=text, rich_help_panel=group, show_default=not needed)
-    return parameter(name, Annotated[kind, told], default)
+    """An option of the command line."""
+    return parameter(name, Annotated[kind, typer.Option(_spelled(name), help=text, rich_help_panel=group)], default)
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _group(rows: dict[str, Place]) -> str:
-    """The heading that an option comes under, where several optimisers have it under different ones the first."""
+    """The heading that an option comes under, where several owners have it under different ones the first."""
     return next(iter(rows.values())).option.group
 
 
-def _members() -> dict[str, list[str]]:
-    """Groups of the optimisers' options in their order, each with the optimisers that have some of it."""
-    members: dict[str, list[str]] = {_group(rows): [] for rows in OPTIONS.values()}
-    for rows in OPTIONS.values():
-        for optimizer, place in rows.items():
-            listed = members[place.option.group]
-            listed.extend([] if optimizer in listed else [optimizer])
+def _members(table: Table) -> dict[str, list[str]]:
+    """Groups of options in their order, each with the optimisers, or problems, that have some of it."""
+    members: dict[str, list[str]] = {_group(rows): [] for rows in table.values()}
+    for group, listed in members.items():
+        having = {owner for rows in table.values() for owner, place in rows.items() if place.option.group == group}
+        listed.extend(owner for owner in (*KNOWN_OPTIMIZERS, *PROBLEMS) if owner in having)
     return members
 
 
 def optimizer_help(name: str) -> str:
     """What an option means for the optimisers that have it, with its default for each of them."""
-    rows = OPTIONS[name]
+    return _help(name, OPTIONS)
+
+
+def _help(name: str, table: Table) -> str:
+    rows = table[name]
     meanings: dict[str, dict[str, list[str]]] = {}
-    for optimizer, place in rows.items():
+    for owner, place in rows.items():
         defaults = meanings.setdefault(place.option.meaning, {})
-        defaults.setdefault(place.shown_default, []).append(optimizer)
-    as_headed = list(rows) == _members()[_group(rows)] and [len(found) for found in meanings.values()] == [1]
+        defaults.setdefault(place.shown_default, []).append(owner)
+    as_headed = list(rows) == _members(table)[_group(rows)] and [len(found) for found in meanings.values()] == [1]
     told = []
     for meaning, defaults in meanings.items():
-        values = [f"{', '.join(optimizers)}: {default}" for default, optimizers in defaults.items()]
+        values = [f"{', '.join(owners)}: {default}" for default, owners in defaults.items()]
         told.append(f"{meaning} [{f'default: {next(iter(defaults))}' if as_headed else '; '.join(values)}].")
     return " ".join(told)
+
+
+def given_options(context: typer.Context) -> dict[str, Any]:
+    """The options that a command was called with, without those that have their defaults."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name != "DEFAULT"
+    }
 
 
 class GroupedCommand(TyperCommand):

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from repro.cli.options import RUN, AsJson, Device, run_parameters, whole_number_or_word
-from repro.config import RunConfig
+from repro.cli.options import RUN, AsJson, Device, given_options, run_parameters, whole_number_or_word
+from repro.config import AnyRunConfig, RunConfig
 from repro.config.options import takes
 from repro.errors import ReproError
-from repro.study.runs.profiles import configure
+from repro.study.runs.configurations import KEYS, configured
 
 
 @takes(run_parameters(), first=True)
 def train(
     *,
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run.", rich_help_panel=RUN, show_default=False)],
     device: Device = None,
     walker_chunk: Annotated[
@@ -41,7 +42,7 @@ def train(
     ] = False,
     **options: Any,
 ) -> None:
-    """Train a wavefunction, checkpointing as it goes, and measure its final energy.
+    """Train a wavefunction, or with --problem another model, checkpointing as it goes, and measure what it ended with.
 
     An interrupted run goes on with the same command and --resume, and gives the same curve as an uninterrupted one.
     Options of the optimiser that are left out keep its defaults; one that it does not have is refused. A run that
@@ -49,15 +50,16 @@ def train(
 
     Example: repro train --optimizer dgd --particles 2 --v0 -10 --profile laptop --out runs/first
     """
-    config = _configured(pretrained, options)
+    del options  # the context knows which of them were given
+    config = _configured(pretrained, given_options(context))
     from repro.runtime import configure_jax
 
     configure_jax(device)
     from repro.console import reporter
-    from repro.references import known_energy
+    from repro.references import reference_of
     from repro.training.run import train as run_training
 
-    exact = known_energy(config.system)
+    exact = reference_of(config)
     outcome = run_training(
         config,
         out,
@@ -69,15 +71,16 @@ def train(
         pretrained=pretrained,
         reporter=reporter(exact),
     )
-    _print_energy(outcome.result, exact, str(outcome.run.path))
+    _print_result(outcome.result, exact, str(outcome.run.path))
 
 
-def _configured(pretrained: Path | None, options: dict[str, Any]) -> RunConfig:
+def _configured(pretrained: Path | None, given: dict[str, Any]) -> AnyRunConfig:
     """The configuration that the options of :func:`run_parameters` stand for."""
     from repro.training.imported import is_imported, load_imported
 
     network = load_imported(pretrained).content_hash if pretrained and is_imported(pretrained) else ""
-    return configure(network=network, **options | {"sweeps": whole_number_or_word(options["sweeps"])})
+    options = {name: value for name, value in given.items() if name in KEYS}
+    return configured(options | {"sweeps": whole_number_or_word(options.get("sweeps"))}, network)
 
 
 def import_published(
@@ -116,6 +119,8 @@ def evaluate(
 ) -> None:
     """Measure the final energy of a run: further batches at fixed parameters, autocorrelation-aware error, split R-hat.
 
+    Of a run of another problem, measure what that problem measures, such as the test error.
+
     A run stored without its checkpoint cannot be sampled again; its stored result is shown, and said to be so.
 
     Example: repro evaluate runs/first --json
@@ -124,22 +129,26 @@ def evaluate(
 
     configure_jax(device)
     from repro.console import reporter
-    from repro.references import known_energy
+    from repro.references import reference_of
     from repro.training.evaluation import evaluate as evaluate_run
     from repro.training.rundir import RunDirectory
 
     run = RunDirectory(directory)
-    system = run.read_config().system
-    exact = known_energy(system)
+    config = run.read_any_config()
+    exact = reference_of(config)
     if run.checkpoint.exists():
         result, source = evaluate_run(directory, device=device, reporter=reporter(exact)), "sampled now"
     else:
         result, source = run.read_result(), "stored result"
-    if as_json:
+    if not as_json:
+        _print_result(result, exact, f"{directory} ({source})")
+        return
+    if isinstance(config, RunConfig):
         keys = ("energy", "energy_error", "rhat", "ess", "variance", "rounding")
-        print(json.dumps({key: result.get(key) for key in keys} | {"exact": exact, "source": source}, allow_nan=False))
+        told = {key: result.get(key) for key in keys} | {"exact": exact}
     else:
-        _print_energy(result, exact, f"{directory} ({source})")
+        told = {"evaluation": result.get("evaluation")}
+    print(json.dumps(told | {"source": source}, allow_nan=False))
 
 
 def observables(
@@ -186,13 +195,31 @@ def observables(
         print("An occupation above one: psi is large where its walkers do not go; all this is of the part they see.")
 
 
+def _print_result(result: dict[str, Any], exact: float | None, title: str) -> None:
+    """What a run ended with: its energy, or what its problem measures."""
+    if "evaluation" not in result:
+        _print_energy(result, exact, title)
+        return
+    from rich.table import Table
+
+    from repro.console import terminal
+
+    table = Table(title=title, show_header=False)
+    for name, value in result["evaluation"].items():
+        table.add_row(name.replace("_", " "), f"{value:.6g}")
+    for name in ("seconds_per_step", "cpu_seconds_per_step"):
+        if result.get(name) is not None:
+            table.add_row(name.replace("_", " "), f"{result[name]:.2g}")
+    terminal().print(table)
+
+
 def _print_energy(result: dict[str, Any], exact: float | None, title: str) -> None:
     from rich.table import Table
 
     from repro.console import terminal
 
     if result.get("energy") is None:
-        raise ReproError(f"{title}: no energy: {result.get('reason', 'the run has not ended')}")
+        raise ReproError(f"{title}: nothing was measured: {result.get('reason', 'the run has not ended')}")
     table = Table(title=title, show_header=False)
     error = result["energy_error"]
     table.add_row("energy", f"{result['energy']:.6f} +- {error:.6f}")

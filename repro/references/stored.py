@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from repro.config import SystemConfig
+from repro.config import Configuration, RunConfig, SystemConfig
 from repro.errors import InputError, ReproError
 from repro.reading import read_text, told
 from repro.references.catalogue import Reference, reference
@@ -111,3 +111,8 @@ def known_energy(system: SystemConfig) -> float | None:
         return reference("exact", system).energy
     except ReproError:
         return None
+
+
+def reference_of(config: Configuration) -> float | None:
+    """What the numbers of a run are compared with while it goes on: the exact energy, where there is one."""
+    return known_energy(config.system) if isinstance(config, RunConfig) else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from repro.config import RunConfig, differences
+from repro.config import AnyRunConfig, RunConfig, differences
 from repro.errors import InputError
 from repro.training.environment import git_revision
 from repro.training.executor import Batch, Executor, in_threads
@@ -27,14 +27,19 @@ class Member:
         reporter: told of its progress.
     """
 
-    config: RunConfig
+    config: AnyRunConfig
     out: Path
     pretrained: Path | None
     reporter: Reporter
 
 
-def common_program(config: RunConfig) -> str:
-    """The same for all runs that differ in couplings and seed only, which one compiled program can train together."""
+def common_program(config: AnyRunConfig) -> str:
+    """The same for all runs that differ in couplings and seed only, which one compiled program can train together.
+
+    Runs of other problems than energies are trained one by one.
+    """
+    if not isinstance(config, RunConfig):
+        return config.content_hash
     return replace(config, seed=0, system=replace(config.system, v0=0.0, sigma0=1.0)).content_hash
 
 

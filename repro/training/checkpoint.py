@@ -34,7 +34,7 @@ class Header:
         content_hash: of the configuration it belongs to.
         phase: "pretraining" or "training".
         epoch: epochs of that phase done.
-        walker_chunk: walkers differentiated at once, on which the rounding of sums depends.
+        walker_chunk: walkers differentiated at once, on which the rounding of sums depends; 0 where there are none.
         revisions: git revisions of the code that led to the state, the last one last.
         tables: SHA-256 of the run's tables up to this state, by phase; empty in checkpoints of earlier versions.
     """
@@ -47,6 +47,10 @@ class Header:
     tables: dict[str, str] = field(default_factory=dict)
 
 
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def _named_leaves(state: TrainState) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
@@ -54,7 +58,8 @@ def _named_leaves(state: TrainState) -> list[tuple[str, Any]]:
 
 def save_checkpoint(path: Path, header: Header, state: TrainState) -> None:
     """Writes state and header atomically."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(state)}
+    plain = ((name, jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in _named_leaves(state))
+    arrays = {name: np.asarray(leaf) for name, leaf in plain}
     text = json.dumps(asdict(header)).encode()
     buffer = io.BytesIO()
     np.savez(buffer, **{HEADER: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
@@ -82,14 +87,16 @@ class Checkpoint:
             InputError: if the file holds another state, or parameters or walkers that are not finite.
         """
         leaves = []
-        for name, like in _named_leaves(template):
+        for name, wanted in _named_leaves(template):
+            like = jax.eval_shape(jax.random.key_data, wanted) if _is_key(wanted) else wanted
             stored = self.arrays.get(name, self.arrays.get(name.replace(".data", FORMERLY, 1)))
             if stored is None or stored.shape != like.shape or stored.dtype != like.dtype:
                 found = "nothing" if stored is None else f"{stored.dtype}{list(stored.shape)}"
                 raise InputError(f"{self.path}: {name} should be {like.dtype}{list(like.shape)}, found {found}")
             if name.startswith(KEPT_FINITE) and not np.isfinite(stored).all():
                 raise InputError(f"{self.path}: {name} holds numbers that are not finite; start anew with --overwrite")
-            leaves.append(jax.numpy.asarray(stored))
+            array = jax.numpy.asarray(stored)
+            leaves.append(jax.random.wrap_key_data(array) if _is_key(wanted) else array)
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 

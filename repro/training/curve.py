@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from repro.config import AUTO, SWEEPS_COLUMN, Sweeps
 from repro.errors import InputError
 
+REPORTED_COLUMNS = ("lambda", "gamma", "alpha", "mu", "rho", "minres_residual", "minres_iterations")
+"""What the study's optimisers report of themselves, each of them some of it."""
+
 CURVE_COLUMNS = (
     "epoch",
     "energy",
@@ -19,16 +22,13 @@ CURVE_COLUMNS = (
     "grad_norm",
     "step_norm",
     "seconds",
-    "lambda",
-    "gamma",
-    "alpha",
-    "mu",
-    "rho",
-    "minres_residual",
-    "minres_iterations",
+    *REPORTED_COLUMNS,
 )
 OCCASIONAL_COLUMNS = ("rho",)
 """Columns that are measured in some epochs only; their cell is empty (not a number) in the others."""
+
+SECONDS_COLUMNS = ("seconds", "cpu_seconds")
+"""Of an epoch: by the clock, and of all processors together. What is in them is no number of the run's."""
 
 PRETRAINING_COLUMNS = ("epoch", "loss", "acceptance", "proposal_width", "seconds")
 
@@ -55,7 +55,7 @@ def _problem(cells: list[str], columns: tuple[str, ...], epoch: int) -> str:
             float(cell or "nan")
         except ValueError:
             return f"{name} = {cell[:20]!r} is not a number"
-    return "" if cells[0] == str(epoch) else f"is of epoch {cells[0]}, and epochs count from 1"
+    return "" if cells[0] == str(epoch) else f"is of {columns[0]} {cells[0]}, and {columns[0]}s count from 1"
 
 
 class Table:

@@ -1,4 +1,4 @@
-"""The energy of a state: many further batches of walkers at fixed parameters."""
+"""The energy of a state: many further batches of walkers at fixed parameters; and what other problems have for it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy as np
 
 from repro.errors import DivergedError
 from repro.training import environment
+from repro.training.base import Model
 from repro.training.epoch import Epoch, chunk_of_epochs
-from repro.training.executor import Executor, executor_for
-from repro.training.model import Model, numerics, wavefunction_of
-from repro.training.phase import NotFiniteError, in_chunks_of_a_second
+from repro.training.executor import Executor
+from repro.training.model import EnergyModel, numerics, wavefunction_of
+from repro.training.models import executor_of
+from repro.training.phase import NotFiniteError, in_chunks_of_a_second, not_finite
+from repro.training.problem_model import ProblemModel
 from repro.training.reporting import Reporter, Silent
 from repro.training.restart import load_state
 from repro.training.rounding import energy_rounding
@@ -29,7 +32,7 @@ from repro.vmc.sampling.metropolis import walk
 EVALUATION_CAPACITY = 16
 
 
-def evaluation_epoch(model: Model) -> Epoch:
+def evaluation_epoch(model: EnergyModel) -> Epoch:
     """A walk at fixed parameters: ``energies`` of all walkers after it, and its ``acceptance``."""
 
     def epoch(state: TrainState, key: jax.Array, system: System) -> tuple[TrainState, Metrics]:
@@ -54,7 +57,7 @@ class Sampled(NamedTuple):
     walkers: np.ndarray
 
 
-def sample_energies(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> Sampled:
+def sample_energies(model: EnergyModel, state: TrainState, reporter: Reporter, executor: Executor) -> Sampled:
     """Local energies of many further batches at fixed parameters.
 
     A tenth as many batches again go before, unrecorded, to let the walkers forget the last update.
@@ -66,7 +69,8 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
     reporter.start(EVALUATION, 0, batches)
     parts = []
     compiled = executor.compile(EVALUATION, chunk, fixed, model.seed, model.system)
-    for state, metrics, _ in in_chunks_of_a_second(compiled, fixed, model, batches, EVALUATION_CAPACITY):
+    chunks = in_chunks_of_a_second(compiled, fixed, model.seed, model.system, batches, EVALUATION_CAPACITY)
+    for state, metrics, _ in chunks:
         parts.append(metrics["energies"])
         counted = np.concatenate(parts)[burn_in:]
         reporter.advance(int(state.epoch), {"energy": float(np.mean(counted))} if len(counted) else {})
@@ -74,7 +78,7 @@ def sample_energies(model: Model, state: TrainState, reporter: Reporter, executo
     return Sampled(np.concatenate(parts)[burn_in:], np.asarray(state.data.walkers))
 
 
-def energy_of(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> dict[str, float | None]:
+def energy_of(model: EnergyModel, state: TrainState, reporter: Reporter, executor: Executor) -> dict[str, float | None]:
     """The energy of a state, with its statistical error and how far rounding may have moved it."""
     samples = sample_energies(model, state, reporter, executor)
     if not np.all(np.isfinite(samples.energies)):
@@ -94,8 +98,23 @@ def energy_of(model: Model, state: TrainState, reporter: Reporter, executor: Exe
     return {"energy": energy, "energy_error": error, **estimate, "rounding": rounding}
 
 
+def measure(model: Model, state: TrainState, reporter: Reporter, executor: Executor) -> dict[str, Any]:
+    """What there is to say of a state: its energy, or, under "evaluation", the numbers that its problem measures.
+
+    Raises:
+        NotFiniteError: naming the first that is not finite.
+    """
+    if isinstance(model, EnergyModel):
+        return energy_of(model, state, reporter, executor)
+    assert isinstance(model, ProblemModel)
+    found = model.evaluate(state.params)
+    if bad := not_finite(found):
+        raise NotFiniteError(EVALUATION, int(state.epoch) + 1, bad)
+    return {"evaluation": found}
+
+
 def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter | None = None) -> dict[str, Any]:
-    """Final energy of the state in a run's checkpoint.
+    """What the state in a run's checkpoint is worth: its final energy, or what its problem measures.
 
     Args:
         path: a run directory with a checkpoint.
@@ -104,20 +123,20 @@ def evaluate(path: str | Path, *, device: str | None = None, reporter: Reporter 
 
     Returns:
         ``energy``, ``energy_error``, ``rhat``, ``ess``, ``variance``, ``rounding`` (None in double precision), with the
-        ``phase`` and ``epoch`` of the state.
+        ``phase`` and ``epoch`` of the state. Of a run of another problem, ``evaluation`` takes the place of the first
+        six: numbers by name.
 
     Raises:
         InputError: if there is no run, or no usable checkpoint in it.
         DivergedError: if the state has no finite energy.
     """
     run = RunDirectory(Path(path))
-    config = run.read_config()
+    config = run.read_any_config()
     chosen = environment.select_device(device)
     with numerics(config.dtype, chosen):
         model, phase, state, _ = load_state(config, run, None, chosen.platform)
-        executor = executor_for(config.sampling.walkers, chosen)
         try:
-            estimate = energy_of(model, state, reporter or Silent(), executor)
+            measured = measure(model, state, reporter or Silent(), executor_of(config, chosen))
         except NotFiniteError as error:
             raise DivergedError(f"{run.path}: {error.quantity} is not finite") from error
-    return {**estimate, "phase": phase.name, "epoch": int(state.epoch)}
+    return {**measured, "phase": phase.name, "epoch": int(state.epoch)}

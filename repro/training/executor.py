@@ -17,7 +17,6 @@ from repro.numerics.batching import largest_divisor
 from repro.numerics.sharding import WALKERS, all_gather, first_local_index
 from repro.training.epoch import Chunk
 from repro.training.state import PHASES, PRETRAINING, Metrics, TrainState
-from repro.vmc.physics.hamiltonian import System
 
 LEAST_WALKERS = 128
 """The fewest walkers on a device: with fewer, devices wait for each other most of the time."""
@@ -34,8 +33,11 @@ class Executor(Protocol):
     members: int
     devices: int
 
-    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
-        """The chunk, compiled for arguments like these; it may do fewer epochs than it is asked for."""
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, coefficients: Any) -> Chunk:
+        """The chunk, compiled for arguments like these; it may do fewer epochs than it is asked for.
+
+        ``coefficients`` are those of the objective: the couplings of an energy.
+        """
 
 
 class SingleDevice:
@@ -43,10 +45,10 @@ class SingleDevice:
 
     members = devices = 1
 
-    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, coefficients: Any) -> Chunk:
         """The chunk as it is, compiled."""
         del phase
-        return jax.jit(chunk).lower(state, seed, system, jnp.zeros((), jnp.int32)).compile()  # type: ignore[return-value]
+        return jax.jit(chunk).lower(state, seed, coefficients, jnp.zeros((), jnp.int32)).compile()  # type: ignore[return-value]
 
 
 class Spread:
@@ -62,17 +64,17 @@ class Spread:
         self.devices = len(devices)
         self.mesh = Mesh(np.array(devices), (WALKERS,), axis_types=(AxisType.Auto,))
 
-    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, coefficients: Any) -> Chunk:
         """The chunk, compiled for all devices."""
         del phase
         own = state.data.walkers.shape[0] // self.devices
         everywhere, each = PartitionSpec(), PartitionSpec(WALKERS)
 
-        def part(state: TrainState, seed: Array, system: System, counts: Array) -> tuple[TrainState, Metrics]:
+        def part(state: TrainState, seed: Array, coefficients: Any, counts: Array) -> tuple[TrainState, Metrics]:
             mine = jax.lax.dynamic_slice_in_dim(state.data.walkers, first_local_index(own), own)
             state = state._replace(data=state.data._replace(walkers=mine))
             # Processes follow their own clocks; the least that one of them asks for is done by all.
-            state, metrics = chunk(state, seed, system, jax.lax.pmin(counts[0], WALKERS))
+            state, metrics = chunk(state, seed, coefficients, jax.lax.pmin(counts[0], WALKERS))
             state = state._replace(data=state.data._replace(walkers=all_gather(state.data.walkers)))
             # What is known of every walker has them on its last axis.
             return state, {
@@ -89,11 +91,11 @@ class Spread:
                 return value
             return jax.make_array_from_callback(np.shape(value), place, np.asarray(value).__getitem__)
 
-        def arguments(state: TrainState, seed: Array, system: System, count: Array) -> tuple[Any, ...]:
-            same = jax.tree.map(lambda leaf: placed(leaf, everywhere), (state, seed, system))
+        def arguments(state: TrainState, seed: Array, coefficients: Any, count: Array) -> tuple[Any, ...]:
+            same = jax.tree.map(lambda leaf: placed(leaf, everywhere), (state, seed, coefficients))
             return (*same, placed(np.full(self.devices, count), each))
 
-        compiled = jax.jit(spread).lower(*arguments(state, seed, system, jnp.zeros((), jnp.int32))).compile()
+        compiled = jax.jit(spread).lower(*arguments(state, seed, coefficients, jnp.zeros((), jnp.int32))).compile()
         return lambda *given: compiled(*arguments(*given))
 
 
@@ -157,7 +159,7 @@ class _Request(NamedTuple):
     chunk: Chunk
     state: TrainState
     seed: Array
-    system: System
+    coefficients: Any
     wanted: int
 
     @property
@@ -170,11 +172,11 @@ class _Request(NamedTuple):
         return int(self.seed), np.asarray(self.state.data.walkers).tobytes()
 
 
-def _stacked(requests: list[_Request]) -> tuple[TrainState, Array, System]:
+def _stacked(requests: list[_Request]) -> tuple[TrainState, Array, Any]:
     """States, seeds and couplings with a leading axis of members."""
     state = _by_leaf(lambda *parts: np.stack(parts), _axes(requests[0].state), *(request.state for request in requests))
     seeds = jnp.stack([request.seed for request in requests])
-    return state, seeds, jax.tree.map(lambda *parts: jnp.stack(parts), *(request.system for request in requests))
+    return state, seeds, jax.tree.map(lambda *parts: jnp.stack(parts), *(request.coefficients for request in requests))
 
 
 class Batch:
@@ -212,7 +214,7 @@ class Batch:
             self._active -= 1
             self._condition.notify_all()
 
-    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, system: System) -> Chunk:
+    def compile(self, phase: str, chunk: Chunk, state: TrainState, seed: Array, coefficients: Any) -> Chunk:
         """A function that takes part in the common computation on behalf of the member that calls it.
 
         The program is compiled here, so that no epoch counts that as its time; but for pretraining, when it is known
@@ -220,12 +222,12 @@ class Batch:
         """
         if phase != PRETRAINING:
             with self._condition:
-                self._program([_Request(phase, chunk, state, seed, system, 0)] * self.members)
+                self._program([_Request(phase, chunk, state, seed, coefficients, 0)] * self.members)
         member = threading.get_ident()
 
-        def take_part(state: TrainState, seed: Array, system: System, count: Array) -> tuple[TrainState, Metrics]:
+        def take_part(state: TrainState, seed: Array, coefficients: Any, count: Array) -> tuple[TrainState, Metrics]:
             with self._condition:
-                self._requests[member] = _Request(phase, chunk, state, seed, system, int(count))
+                self._requests[member] = _Request(phase, chunk, state, seed, coefficients, int(count))
                 while member not in self._answers and self._stopped is None:
                     if len(self._requests) < self._active:
                         self._condition.wait()

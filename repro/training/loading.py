@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from repro.config import RunConfig
+from repro.config import AnyRunConfig, RunConfig
+from repro.problems.registry import build_problem
+from repro.problems.trainable import Trainable
 from repro.training import environment
 from repro.training.curve import Table
 from repro.training.model import numerics, wavefunction_of
@@ -24,17 +26,19 @@ class LoadedRun(NamedTuple):
         config: its complete configuration.
         result: the outcome, with the energy and its error in hbar omega; None while the run has not ended.
         curve: columns by name, a row for each epoch; empty cells are NaN.
-        psi: the state as pure functions, in the run's precision.
+        psi: the state as pure functions, in the run's precision; None if the run is of another problem.
         params: its parameters; None where the run was stored without its checkpoint.
-        walkers: positions that follow ``|psi|^2``, shape ``(W, A)``; None likewise.
+        walkers: positions that follow ``|psi|^2``, shape ``(W, A)``; None likewise, and for other problems.
+        trainable: the problem, with data and model, that the run is of; None if it is an energy.
     """
 
-    config: RunConfig
+    config: AnyRunConfig
     result: dict[str, Any] | None
     curve: dict[str, np.ndarray]
-    psi: Wavefunction
+    psi: Wavefunction | None
     params: Any
     walkers: np.ndarray | None
+    trainable: Trainable | None = None
 
 
 def load_run(path: str | Path) -> LoadedRun:
@@ -47,7 +51,7 @@ def load_run(path: str | Path) -> LoadedRun:
         InputError: if there is no run, or a file of it is damaged.
     """
     run = RunDirectory(Path(path))
-    config = run.read_config()
+    config = run.read_any_config()
     if run.ended:
         verified = run.read_verified()
         result, table = verified.result, verified.curve
@@ -57,8 +61,12 @@ def load_run(path: str | Path) -> LoadedRun:
     if run.checkpoint.exists():
         with numerics(config.dtype, environment.select_device("cpu")):
             state = load_state(config, run, None, "cpu").state
-        params, walkers = jax.tree.map(np.asarray, state.params), np.asarray(state.data.walkers)
-    return LoadedRun(config, result, _columns(table.decode()), wavefunction_of(config, config.dtype), params, walkers)
+        params = jax.tree.map(np.asarray, state.params)
+        walkers = np.asarray(state.data.walkers) if isinstance(config, RunConfig) else None
+    curve = _columns(table.decode())
+    if isinstance(config, RunConfig):
+        return LoadedRun(config, result, curve, wavefunction_of(config, config.dtype), params, walkers)
+    return LoadedRun(config, result, curve, None, params, None, build_problem(config.problem, config.dtype))
 
 
 def _columns(text: str) -> dict[str, np.ndarray]:

@@ -12,13 +12,11 @@ from repro.config.checks import integer
 from repro.errors import DivergedError
 from repro.optimizers.base import Optimizer
 from repro.problems.base import Problem
-from repro.training.curve import OCCASIONAL_COLUMNS
 from repro.training.epoch import chunk_of_epochs, training_epoch
+from repro.training.executor import SingleDevice
+from repro.training.phase import CAPACITY, in_chunks_of_a_second, not_finite, rows_of
 from repro.training.reporting import Reporter, Silent
 from repro.training.state import TRAINING, TRAINING_STREAM, TrainState, stream_key
-
-CAPACITY = 64
-"""The most epochs between two reports."""
 
 
 class Minimised(NamedTuple):
@@ -67,6 +65,7 @@ def minimise(
     Raises:
         InputError: if ``epochs`` is no positive integer, or by the problem or the optimiser for what they refuse.
         DivergedError: if a quantity is not finite; it names the quantity and the epoch.
+        KeyboardInterrupt: after some epochs, where a signal has asked for an end.
     """
     integer("epochs", epochs, 1)
     reporter = reporter or Silent()
@@ -76,24 +75,20 @@ def minimise(
             data = problem.draw(params, None, stream_key(key, TRAINING_STREAM), coefficients)[0]
         params = jax.tree.map(jnp.asarray, params)
         state = TrainState(params, optimizer.init(params), data, jnp.zeros((), jnp.int32))
-    chunk = jax.jit(chunk_of_epochs(training_epoch(problem, optimizer), TRAINING_STREAM, CAPACITY))
-    first = int(state.epoch)
-    last, parts = first + epochs, []
+    chunk = chunk_of_epochs(training_epoch(problem, optimizer), TRAINING_STREAM, CAPACITY)
     reporter.start(TRAINING, 0, epochs)
-    while (done := int(state.epoch)) < last:
-        count = min(CAPACITY, last - done)
-        state, metrics = chunk(state, key, coefficients, jnp.asarray(count, jnp.int32))
-        rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
-        _refuse_not_finite(rows, done)
-        parts.append(rows)
-        reporter.advance(int(state.epoch) - first, {name: float(values[-1]) for name, values in rows.items()})
+    compiled = SingleDevice().compile(TRAINING, chunk, state, key, coefficients)
+    first, parts = int(state.epoch), []
+    for following, metrics, _ in in_chunks_of_a_second(compiled, state, key, coefficients, first + epochs, CAPACITY):
+        rows = rows_of(metrics)
+        for epoch, row in enumerate(rows, start=int(state.epoch) + 1):
+            if bad := not_finite(row):
+                raise DivergedError(
+                    f"{bad} is not finite at epoch {epoch}; take more damping or a smaller learning rate"
+                )
+        state = following
+        parts.append(metrics)
+        reporter.advance(int(state.epoch) - first, rows[-1])
     reporter.finish()
     curve = {name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]}
     return Minimised(state.params, curve, state)
-
-
-def _refuse_not_finite(rows: dict[str, np.ndarray], done: int) -> None:
-    for name, values in rows.items():
-        if name not in OCCASIONAL_COLUMNS and not np.isfinite(values).all():
-            epoch = done + 1 + int(np.flatnonzero(~np.isfinite(values))[0])
-            raise DivergedError(f"{name} is not finite at epoch {epoch}; take more damping or a smaller learning rate")

@@ -1,22 +1,22 @@
-"""Builds a configuration's model: the wavefunction, the two phases of epochs, and the numerics that they run in."""
+"""Builds the model of an energy: the wavefunction, the two phases of epochs, and the numerics that they run in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from repro.config import RunConfig, lower_median
-from repro.optimizers import Optimizer, build_optimizer
+from repro.optimizers import build_optimizer
 from repro.optimizers.base import from_optax
-from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, Table, with_sweeps
+from repro.training.base import Model, Phase
+from repro.training.curve import CURVE_COLUMNS, PRETRAINING_COLUMNS, with_sweeps
 from repro.training.environment import fixed_settings
-from repro.training.epoch import Epoch, training_epoch
+from repro.training.epoch import training_epoch
 from repro.training.pretraining import pretraining_epoch
 from repro.training.state import (
     INIT_STREAM,
@@ -34,20 +34,9 @@ from repro.vmc.problem import MonteCarlo
 from repro.vmc.sampling.metropolis import initial_chain, unrolled_sweeps
 
 
-class Phase(NamedTuple):
-    """One stretch of epochs of the same kind."""
-
-    name: str
-    epochs: int
-    stream: int
-    epoch: Epoch
-    optimizer: Optimizer
-    columns: tuple[str, ...]
-
-
 @dataclass(frozen=True)
-class Model:
-    """The functions that a configuration stands for."""
+class EnergyModel(Model):
+    """The functions that the configuration of an energy stands for."""
 
     config: RunConfig
     walker_chunk: int
@@ -63,9 +52,9 @@ class Model:
         return System(jnp.asarray(self.config.system.v0, dtype), jnp.asarray(self.config.system.sigma0, dtype))
 
     @property
-    def seed(self) -> jax.Array:
-        """Of everything random."""
-        return jnp.asarray(self.config.seed, jnp.uint32)
+    def coefficients(self) -> System:
+        """The couplings."""
+        return self.system
 
     def initial_state(self) -> TrainState:
         """Fresh parameters and walkers, at the beginning of the first phase."""
@@ -76,14 +65,9 @@ class Model:
         chain = initial_chain(walker_key, sampling.walkers, config.system.particles, config.dtype, sampling.sweeps)
         return TrainState(params, self.phases[0].optimizer.init(params), chain, jnp.zeros((), jnp.int32))
 
-    def tables(self) -> dict[str, Table]:
-        """An empty table for each phase."""
-        return {phase.name: Table(phase.columns) for phase in self.phases}
-
-    def enter(self, phase: Phase, state: TrainState) -> TrainState:
-        """The state with which a later phase begins: same parameters and walkers, a fresh optimiser."""
-        opt_state = phase.optimizer.init(state.params)
-        return state._replace(opt_state=opt_state, epoch=jnp.zeros((), jnp.int32))
+    def recorded(self) -> dict[str, int]:
+        """The walkers differentiated at once."""
+        return {"walker_chunk": self.walker_chunk}
 
 
 def wavefunction_of(config: RunConfig, dtype: str) -> Wavefunction:
@@ -92,7 +76,7 @@ def wavefunction_of(config: RunConfig, dtype: str) -> Wavefunction:
     return slater_wavefunction(config.system.particles, ansatz.layers, ansatz.hidden, ansatz.determinants, dtype)
 
 
-def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> Model:
+def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> EnergyModel:
     """Wavefunction, optimisers and epochs of a configuration; nothing is computed yet.
 
     Args:
@@ -108,7 +92,7 @@ def build_model(config: RunConfig, walker_chunk: int, platform: str = "cpu") -> 
     optimizer = build_optimizer(config.optimizer, energy)
     first = pretraining_epoch(wavefunction, fit, sweeps, unroll)
     second = training_epoch(energy, optimizer)
-    return Model(
+    return EnergyModel(
         config,
         walker_chunk,
         unroll,

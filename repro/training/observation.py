@@ -20,7 +20,7 @@ from repro.machine import memory_bytes
 from repro.numerics.batching import map_in_batches
 from repro.training import environment
 from repro.training.files import write_atomic
-from repro.training.model import Model, numerics
+from repro.training.model import EnergyModel, numerics
 from repro.training.reporting import Reporter, Silent
 from repro.training.restart import load_state
 from repro.training.rundir import RunDirectory
@@ -123,7 +123,7 @@ def jackknife(blocks: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray])
     return Estimate(statistic(total / count), np.sqrt((count - 1) / count * spread))
 
 
-def _batch(model: Model, histogram: Histogram) -> Callable[..., tuple[Chain, dict[str, jax.Array]]]:
+def _batch(model: EnergyModel, histogram: Histogram) -> Callable[..., tuple[Chain, dict[str, jax.Array]]]:
     psi, dtype = model.wavefunction, jnp.dtype(model.config.dtype)
     sweeps, particles = model.config.sampling.sweeps, model.config.system.particles
     orbitals, moved = orbitals_for(particles), min(DENSITY_MATRIX_WALKERS, DENSITY_MATRIX_MOVES // particles)
@@ -198,6 +198,7 @@ def observe(
     histogram = Histogram(bins, extent_for(config.system.particles) if extent is None else extent)
     with numerics(config.dtype, chosen):
         model, _, state, _ = load_state(config, run, None, chosen.platform)
+        assert isinstance(model, EnergyModel)
         root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.data
         # Compiled beforehand, so that the time left is estimated from batches alone.
         batch = jax.jit(_batch(model, histogram)).lower(state.params, chain, root).compile()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from repro.training.base import Model, Phase
 from repro.training.curve import OCCASIONAL_COLUMNS, Table
 from repro.training.epoch import Chunk, chunk_of_epochs
 from repro.training.executor import Executor
 from repro.training.interruptions import interruptions
-from repro.training.model import Model, Phase
 from repro.training.reporting import Reporter
 from repro.training.state import TrainState
 
@@ -30,28 +32,66 @@ class NotFiniteError(Exception):
         self.phase, self.epoch, self.quantity = phase, epoch, quantity
 
 
+class Spent(NamedTuple):
+    """Seconds by the clock, and of all processors together that this process had."""
+
+    seconds: float
+    cpu_seconds: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        """Where both clocks are."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, count: int = 1) -> Spent:
+        """From this moment to now, for each of ``count``."""
+        now = self.now()
+        return Spent((now.seconds - self.seconds) / count, (now.cpu_seconds - self.cpu_seconds) / count)
+
+
 def in_chunks_of_a_second(
-    chunk: Chunk, state: TrainState, model: Model, epochs: int, capacity: int
-) -> Iterator[tuple[TrainState, dict[str, np.ndarray], float]]:
-    """Runs a phase to its last epoch; yields the state, the metrics of the epochs just done and the seconds each took.
+    chunk: Chunk, state: TrainState, seed: Array, coefficients: Any, epochs: int, capacity: int, stride: int = 0
+) -> Iterator[tuple[TrainState, dict[str, np.ndarray], Spent]]:
+    """Runs epochs up to the last; yields the state, the metrics of the epochs just done and the seconds each took.
 
     The length of a chunk follows the clock, so that progress is seen about once a second, and the executor may cut it
     short; it has no effect on the numbers.
+
+    Args:
+        chunk: compiled.
+        state: to begin with.
+        seed: of the run.
+        coefficients: of the objective.
+        epochs: the number of the last one.
+        capacity: of the chunk.
+        stride: chunks end at every multiple of this number of epochs, too; 0 for none.
+
+    Raises:
+        KeyboardInterrupt: after a chunk, where a signal has asked for an end.
     """
     count = 1
     with interruptions() as asked:
         while (done := int(state.epoch)) < epochs:
-            count = min(count, capacity, epochs - done)
-            begin = time.perf_counter()
-            state, metrics = jax.block_until_ready(
-                chunk(state, model.seed, model.system, jnp.asarray(count, jnp.int32))
-            )
+            count = min(count, capacity, epochs - done, *([stride - done % stride] if stride else []))
+            begin = Spent.now()
+            state, metrics = jax.block_until_ready(chunk(state, seed, coefficients, jnp.asarray(count, jnp.int32)))
             count = int(state.epoch) - done
-            seconds = (time.perf_counter() - begin) / count
-            yield state, {name: np.asarray(values)[:count] for name, values in metrics.items()}, seconds
+            spent = begin.since(count)
+            yield state, {name: np.asarray(values)[:count] for name, values in metrics.items()}, spent
             if asked.is_set():
                 raise KeyboardInterrupt
-            count = max(1, min(2 * count, int(CHUNK_SECONDS / seconds)))
+            count = max(1, min(2 * count, int(CHUNK_SECONDS / spent.seconds)))
+
+
+def rows_of(metrics: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+    """The metrics of each epoch, from those of all epochs by name."""
+    return [dict(zip(metrics, map(float, values), strict=True)) for values in zip(*metrics.values(), strict=True)]
+
+
+def not_finite(row: Mapping[str, float]) -> str | None:
+    """The first metric of an epoch that should be a finite number and is none."""
+    measured = (name for name in row if name not in OCCASIONAL_COLUMNS)
+    return next((name for name in measured if not math.isfinite(row[name])), None)
 
 
 def run_phase(
@@ -63,8 +103,8 @@ def run_phase(
     save: Callable[[Phase, TrainState, Table], None],
     checkpoint_seconds: float,
     reporter: Reporter,
-) -> TrainState:
-    """Runs a phase from where ``state`` is to its end, and returns the last state.
+) -> tuple[TrainState, Spent | None]:
+    """Runs a phase from where ``state`` is to its end.
 
     Args:
         executor: what compiles the chunks.
@@ -76,27 +116,30 @@ def run_phase(
         checkpoint_seconds: least time between two calls of ``save``.
         reporter: told of the progress.
 
+    Returns:
+        The last state, and what it took to compile the program; None where no epoch was left to do.
+
     Raises:
         NotFiniteError: after the last state before that was saved.
     """
     done = int(state.epoch)
     if done == phase.epochs:
-        return state
+        return state, None
     reporter.start(phase.name, done, phase.epochs)
+    arguments, begin = (model.seed, model.coefficients), Spent.now()
     chunk = chunk_of_epochs(phase.epoch, phase.stream, CAPACITY)
-    compiled = executor.compile(phase.name, chunk, state, model.seed, model.system)
+    compiled = executor.compile(phase.name, chunk, state, *arguments)
+    compiling, (watch, stride) = begin.since(), (phase.watch, phase.watch.interval if phase.watch else 0)
     saved_at, saved = time.monotonic(), state
     try:
-        for following, metrics, seconds in in_chunks_of_a_second(compiled, state, model, phase.epochs, CAPACITY):
-            rows = [
-                {name: float(values[row]) for name, values in metrics.items()}
-                for row in range(len(metrics["acceptance"]))
-            ]
-            first = int(state.epoch) + 1
+        chunks = in_chunks_of_a_second(compiled, state, *arguments, phase.epochs, CAPACITY, stride)
+        for following, metrics, spent in chunks:
+            first, rows = int(state.epoch) + 1, rows_of(metrics)
+            if watch is not None and (first - 1) % stride == 0:  # the metrics are those before an update, too
+                rows[0] |= watch.measure(state.params)
             for number, row in enumerate(rows, start=first):
-                table.append({"epoch": number, **row, "seconds": seconds})
-                measured = (name for name in row if name not in OCCASIONAL_COLUMNS)
-                if bad := next((name for name in measured if not math.isfinite(row[name])), None):
+                table.append({phase.columns[0]: number, **row, **spent._asdict()})
+                if bad := not_finite(row):
                     raise NotFiniteError(phase.name, number, bad)
             state = following
             reporter.advance(int(state.epoch), rows[-1])
@@ -109,4 +152,4 @@ def run_phase(
             last = int(state.epoch)
             save(phase, state, Table(phase.columns, table.lines[:last]))
     reporter.finish()
-    return state
+    return state, compiling

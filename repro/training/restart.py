@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import jax
 
-from repro.config import RunConfig, differences
+from repro.config import AnyRunConfig, RunConfig, differences
 from repro.errors import InputError
+from repro.training.base import Model, Phase
 from repro.training.checkpoint import Header, load_checkpoint
 from repro.training.imported import ImportedNetwork, is_imported, load_imported
-from repro.training.model import Model, Phase, build_model
+from repro.training.models import fits, model_of
 from repro.training.rundir import RunDirectory
 from repro.training.state import TrainState
 
@@ -26,7 +27,7 @@ class Restored(NamedTuple):
     header: Header
 
 
-def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, platform: str) -> Restored:
+def load_state(config: AnyRunConfig, run: RunDirectory, walker_chunk: int | None, platform: str) -> Restored:
     """Functions, phase and state of a run with a checkpoint.
 
     Raises:
@@ -40,11 +41,11 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, p
         )
     if header.content_hash != config.content_hash:
         raise InputError(f"{run.checkpoint}: belongs to configuration {header.content_hash}, not to this run's")
-    if header.walker_chunk < 1 or config.sampling.walkers % header.walker_chunk:
+    if not fits(config, header.walker_chunk):
         raise InputError(
             f"{run.checkpoint}: damaged (walker_chunk = {header.walker_chunk}); start anew with --overwrite"
         )
-    model = build_model(config, header.walker_chunk, platform)
+    model = model_of(config, header.walker_chunk, platform)
     phase = next((phase for phase in model.phases if phase.name == header.phase), None)
     if phase is None:
         raise InputError(f"{run.checkpoint}: unknown phase {header.phase!r}")
@@ -58,8 +59,13 @@ def load_state(config: RunConfig, run: RunDirectory, walker_chunk: int | None, p
     return Restored(model, phase, state, header)
 
 
-def pretraining_differences(theirs: RunConfig, ours: RunConfig) -> list[str]:
-    """What makes the pretraining of two runs differ; it knows neither couplings nor optimiser."""
+def pretraining_differences(theirs: AnyRunConfig, ours: AnyRunConfig) -> list[str]:
+    """What makes the pretraining of two runs differ; it knows neither couplings nor optimiser.
+
+    Only energies are pretrained: any other run differs in what it is.
+    """
+    if not (isinstance(theirs, RunConfig) and isinstance(ours, RunConfig)):
+        return [f"run: {theirs.run_name} -> {ours.run_name}"]
     same = replace(
         ours,
         system=replace(ours.system, v0=theirs.system.v0, sigma0=theirs.system.sigma0),
@@ -84,7 +90,7 @@ Donor = RunDirectory | ImportedNetwork
 """What a run can take the place of its pretraining from."""
 
 
-def donor_of(config: RunConfig, path: Path | None, goes_on: bool) -> Donor | None:
+def donor_of(config: AnyRunConfig, path: Path | None, goes_on: bool) -> Donor | None:
     """Where a run's parameters and walkers come from, if not from a pretraining of its own.
 
     Args:
@@ -95,6 +101,10 @@ def donor_of(config: RunConfig, path: Path | None, goes_on: bool) -> Donor | Non
     Raises:
         InputError: if they do not belong together, or the configuration names a network and nothing is given.
     """
+    if not isinstance(config, RunConfig):
+        if path is not None:
+            raise InputError(f"pretrained = {path}: {config.problem.name} has no pretraining; leave it out")
+        return None
     if path is not None and is_imported(path):
         network = load_imported(path)
         network.refuse_other(config, path)

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from repro.config import RunConfig
+from repro.config import AnyRunConfig
 from repro.errors import DivergedError, InputError
 from repro.training import environment
+from repro.training.base import Model, Phase
 from repro.training.checkpoint import Header, load_checkpoint, save_checkpoint
-from repro.training.curve import MEND, Table
-from repro.training.evaluation import energy_of
-from repro.training.executor import Executor, executor_for
+from repro.training.curve import MEND, SECONDS_COLUMNS, Table
+from repro.training.evaluation import measure
+from repro.training.executor import Executor
 from repro.training.files import write_atomic
 from repro.training.imported import ImportedNetwork
-from repro.training.model import Model, Phase, build_model, numerics
+from repro.training.model import numerics
+from repro.training.models import executor_of, model_of, walker_chunk_of
 from repro.training.phase import NotFiniteError, run_phase
 from repro.training.reporting import Reporter, Silent
 from repro.training.restart import Donor, donor_of, load_state
 from repro.training.rundir import RunDirectory, checked_path, claimed, packed
-from repro.training.size import refuse_size
 from repro.training.state import PRETRAINING, TRAINING, TrainState
-from repro.training.walker_chunk import resolve_walker_chunk
 
 CHECKPOINT_SECONDS = 10.0
 
@@ -49,7 +50,7 @@ class _Beginning(NamedTuple):
 
 
 def train(
-    config: RunConfig,
+    config: AnyRunConfig,
     out: str | Path,
     *,
     device: str | None = None,
@@ -96,11 +97,8 @@ def train(
     if not (math.isfinite(checkpoint_seconds) and checkpoint_seconds >= 0):
         raise InputError(f"checkpoint_seconds = {checkpoint_seconds}: must be finite and not negative")
     chosen = environment.select_device(device)
-    executor = executor or executor_for(config.sampling.walkers, chosen)
-    chunk_size = resolve_walker_chunk(config, walker_chunk, chosen.platform)
-    refuse_size(
-        config, chunk_size, chosen.platform, environment.device_memory(chosen, executor.devices), executor.devices
-    )
+    executor = executor or executor_of(config, chosen)
+    chunk_size = walker_chunk_of(config, walker_chunk, chosen, executor)
     run = RunDirectory(checked_path(out))
     goes_on = resume and run.checkpoint.exists()
     donor = donor_of(config, None if pretrained is None else Path(pretrained), goes_on)
@@ -108,67 +106,88 @@ def train(
         raise InputError(f"pretrained = {pretrained}: is the run that --overwrite removes; name another one")
     # Of the code that is running, not of what the tree holds at the end.
     revision = revision or environment.git_revision()
-    with claimed(run, config, resume, overwrite) as (exists, held), numerics(config.dtype, chosen):
-        if exists and run.ended:
-            outcome = _outcome(run, _confirmed(run))
-            reporter.note(f"{run.path}: complete; nothing to do")
-            return outcome
-        if exists and run.checkpoint.exists():
-            begin = _going_on(config, run, walker_chunk, chosen.platform, reporter)
-        else:
-            if exists:
-                _refuse_to_begin_again(run, donor)
-                reporter.note(f"{run.path}: no epoch was kept there yet; begins")
-            donor = donor or donor_of(config, None, goes_on=False)
-            begin = _afresh(build_model(config, chunk_size, chosen.platform), run, donor, reporter)
-            # All that can be refused has been: only now does a run that was there go.
+    with numerics(config.dtype, chosen):
+        model = model_of(config, chunk_size, chosen.platform)  # what it refuses is refused before anything is written
+        with claimed(run, config, resume, overwrite) as (exists, held):
+            if exists and run.ended:
+                reporter.note(f"{run.path}: complete; nothing to do")
+                return _outcome(run, _confirmed(run))
+            if exists and run.checkpoint.exists():
+                begin = _going_on(config, run, walker_chunk, chosen.platform, reporter)
+            else:
+                begin = _beginning(model, run, exists, held, donor, reporter)
+            revisions = _told(run, begin, revision, reporter)
+            keeper = _Keeper(run, begin.model, begin.tables, revisions, held)
+            found = _epochs(keeper, begin, executor, checkpoint_seconds, reporter)
+            result = found | _provenance(run, begin, chosen, revisions, executor)
             held()
-            run.begin(config)
-            for name, table in begin.tables.items():
-                if table.lines:
-                    write_atomic(_file(run, name), table.encode())
-        if environment.in_no_commit(revision):
-            reporter.note(f"{run.path}: by code that is in no commit ({revision}); `repro store` will not take it")
-        model, tables = begin.model, begin.tables
-        revisions = (*(name for name in begin.revisions if name != revision), revision)
-        if len(revisions) > 1:
-            reporter.note(
-                f"{run.path}: begun by code of revision {', '.join(revisions[:-1])}, goes on with that of {revision}; "
-                "result.json will say so, and `repro store` takes only runs of one revision"
-            )
-
-        def keep(path: Path, phase: Phase, state: TrainState, table: Table, epoch: int) -> None:
-            known = {name: tables[name].digest for name in tables if name != phase.name and tables[name].lines}
-            known[phase.name] = table.digest
-            held()
-            save_checkpoint(
-                path, Header(config.content_hash, phase.name, epoch, model.walker_chunk, revisions, known), state
-            )
-
-        def save(phase: Phase, state: TrainState, table: Table) -> None:
-            held()
-            # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
-            write_atomic(_file(run, phase.name), table.encode())
-            keep(run.checkpoint, phase, state, table, int(state.epoch))
-
-        state = begin.state
-        try:
-            for phase in model.phases[model.phases.index(begin.phase) :]:
-                if phase is not begin.phase:
-                    donated, first = state._replace(opt_state=()), begin.phase
-                    keep(run.pretrained, first, donated, tables[first.name], first.epochs)
-                    state = model.enter(phase, state)
-                table = tables[phase.name]
-                if not table.lines:
-                    save(phase, state, table)
-                state = run_phase(executor, model, phase, state, table, save, checkpoint_seconds, reporter)
-            found = {"status": "complete", **energy_of(model, state, reporter, executor)}
-        except NotFiniteError as error:
-            found = _diverged(run, tables, error)
-        result = found | _provenance(run, model, tables[TRAINING], chosen, revisions, executor)
-        held()
-        run.write_json(run.result, result)
+            run.write_json(run.result, result)
     return _outcome(run, result)
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Writes the tables and checkpoints of a run; ``held`` says whether its directory is still ours."""
+
+    run: RunDirectory
+    model: Model
+    tables: dict[str, Table]
+    revisions: tuple[str, ...]
+    held: Callable[[], None]
+
+    def keep(self, path: Path, phase: Phase, state: TrainState, table: Table, epoch: int) -> None:
+        """Writes a checkpoint, with the checksums of all tables."""
+        others = {name: known for name, known in self.tables.items() if name != phase.name}
+        known = {name: known.digest for name, known in others.items() if known.lines} | {phase.name: table.digest}
+        self.held()
+        header = (self.model.config.content_hash, phase.name, epoch, self.model.walker_chunk, self.revisions, known)
+        save_checkpoint(path, Header(*header), state)
+
+    def save(self, phase: Phase, state: TrainState, table: Table) -> None:
+        """Writes a table and the checkpoint that belongs to it."""
+        self.held()
+        # The table first: a crash in between leaves rows that the older checkpoint makes us compute again.
+        write_atomic(_file(self.run, phase.name), table.encode())
+        self.keep(self.run.checkpoint, phase, state, table, int(state.epoch))
+
+    def hand_over(self, phase: Phase, state: TrainState) -> None:
+        """Keeps what a phase ended with, for other runs."""
+        self.keep(self.run.pretrained, phase, state._replace(opt_state=()), self.tables[phase.name], phase.epochs)
+
+
+def _epochs(
+    keeper: _Keeper, begin: _Beginning, executor: Executor, checkpoint_seconds: float, reporter: Reporter
+) -> dict[str, Any]:
+    """Makes all epochs that are left; returns what the result says of the last state, or of how the run diverged."""
+    model, state, compiling = begin.model, begin.state, None
+    try:
+        for phase in model.phases[model.phases.index(begin.phase) :]:
+            if phase is not begin.phase:
+                keeper.hand_over(begin.phase, state)
+                state = model.enter(phase, state)
+            table = begin.tables[phase.name]
+            if not table.lines:
+                keeper.save(phase, state, table)
+            state, compiling = run_phase(
+                executor, model, phase, state, table, keeper.save, checkpoint_seconds, reporter
+            )
+        found = {"status": "complete", **measure(model, state, reporter, executor)}
+    except NotFiniteError as error:
+        found = _diverged(keeper.run, begin.tables, error)
+    return found | ({f"compile_{name}": value for name, value in compiling._asdict().items()} if compiling else {})
+
+
+def _told(run: RunDirectory, begin: _Beginning, revision: str, reporter: Reporter) -> tuple[str, ...]:
+    """The revisions of the code that leads to a result, the last one last, of which notes are made."""
+    if environment.in_no_commit(revision):
+        reporter.note(f"{run.path}: by code that is in no commit ({revision}); `repro store` will not take it")
+    revisions = (*(name for name in begin.revisions if name != revision), revision)
+    if len(revisions) > 1:
+        reporter.note(
+            f"{run.path}: begun by code of revision {', '.join(revisions[:-1])}, goes on with that of {revision}; "
+            "result.json will say so, and `repro store` takes only runs of one revision"
+        )
+    return revisions
 
 
 def _file(run: RunDirectory, phase: str) -> Path:
@@ -177,7 +196,7 @@ def _file(run: RunDirectory, phase: str) -> Path:
 
 
 def _going_on(
-    config: RunConfig, run: RunDirectory, walker_chunk: int | None, platform: str, reporter: Reporter
+    config: AnyRunConfig, run: RunDirectory, walker_chunk: int | None, platform: str, reporter: Reporter
 ) -> _Beginning:
     """From the run's checkpoint; rows of its tables beyond that are cut off."""
     model, current, state, header = load_state(config, run, walker_chunk, platform)
@@ -187,11 +206,11 @@ def _going_on(
             f"{run.path}: its checkpoint is of an earlier version, without checksums of the tables: their rows are "
             "checked for form only"
         )
-    known = {PRETRAINING: config.pretraining.epochs, TRAINING: 0} | {current.name: int(state.epoch)}
     for phase in model.phases[: model.phases.index(current) + 1]:
         path = _file(run, phase.name)
         content = run.read_table(path)
-        table = _table(content, phase, known[phase.name], header, path)
+        rows = int(state.epoch) if phase is current else phase.epochs
+        table = _table(content, phase, rows, header, path)
         if table.encode() != content:
             write_atomic(path, table.encode())
         tables[phase.name] = table
@@ -204,6 +223,22 @@ def _table(content: bytes, phase: Phase, rows: int, header: Header, path: Path) 
     table = Table.decode(phase.columns, content.decode(errors="replace"), rows, str(path))
     table.confirm(header.tables.get(phase.name), str(path))
     return table
+
+
+def _beginning(
+    model: Model, run: RunDirectory, exists: bool, held: Callable[[], None], donor: Donor | None, reporter: Reporter
+) -> _Beginning:
+    """From the first epoch; when all that can be refused has been, the files of a run that was there go."""
+    if exists:
+        _refuse_to_begin_again(run, donor)
+        reporter.note(f"{run.path}: no epoch was kept there yet; begins")
+    begin = _afresh(model, run, donor or donor_of(model.config, None, goes_on=False), reporter)
+    held()
+    run.begin(model.config)
+    for name, table in begin.tables.items():
+        if table.lines:
+            write_atomic(_file(run, name), table.encode())
+    return begin
 
 
 def _refuse_to_begin_again(run: RunDirectory, donor: Donor | None) -> None:
@@ -252,6 +287,7 @@ def _outcome(run: RunDirectory, result: dict[str, Any]) -> Outcome:
 
 def _diverged(run: RunDirectory, tables: Mapping[str, Table], error: NotFiniteError) -> dict[str, Any]:
     """What the result says of it; the table keeps all epochs up to the bad one."""
+    unit = tables[TRAINING].columns[0]
     if error.phase in tables:  # the evaluation has none
         table = tables[error.phase]
         del table.lines[error.epoch - 1 :]
@@ -261,22 +297,21 @@ def _diverged(run: RunDirectory, tables: Mapping[str, Table], error: NotFiniteEr
         "phase": error.phase,
         "epoch": error.epoch,
         "quantity": error.quantity,
-        "reason": f"diverged: {error.quantity} is not finite at {error.phase} epoch {error.epoch}; "
+        "reason": f"diverged: {error.quantity} is not finite at {error.phase} {unit} {error.epoch}; "
         f"the last good state is kept in {run.checkpoint.name}",
     }
 
 
 def _provenance(
-    run: RunDirectory, model: Model, table: Table, device: jax.Device, revisions: tuple[str, ...], executor: Executor
+    run: RunDirectory, begin: _Beginning, device: jax.Device, revisions: tuple[str, ...], executor: Executor
 ) -> dict[str, Any]:
-    seconds = table.column("seconds")
+    model, table = begin.model, begin.tables[TRAINING]
     return {
         "content_hash": model.config.content_hash,
         # Of what was computed: a file altered behind our back must not be vouched for.
         "curve_sha256": table.digest if run.curve.exists() else None,
-        "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
-        "training_seconds": float(np.sum(seconds)),
-        "walker_chunk": model.walker_chunk,
+        **_times(table),
+        **model.recorded(),
         "trained_together": executor.members,
         "devices": executor.devices,
         "peak_memory_bytes": environment.peak_memory_bytes(device),
@@ -285,3 +320,14 @@ def _provenance(
         "git_revision": revisions[-1],
         "earlier_revisions": list(revisions[:-1]),
     }
+
+
+def _times(table: Table) -> dict[str, float | None]:
+    """The median of each column of seconds, and its sum."""
+    found: dict[str, float | None] = {}
+    for name in SECONDS_COLUMNS:
+        if name in table.columns:
+            seconds = table.column(name)
+            found[f"{name}_per_{table.columns[0]}"] = float(np.median(seconds)) if seconds else None
+            found[f"training_{name}"] = float(np.sum(seconds))
+    return found

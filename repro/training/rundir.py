@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repro.config import RunConfig, differences
+from repro.config import AnyRunConfig, RunConfig, config_from_json, differences
 from repro.errors import InputError, storage_error
 from repro.reading import read_bytes, read_json, read_text, shortened, unpacked
 from repro.training.files import exclusive, is_temporary, remove_temporaries, write_atomic
@@ -30,7 +30,7 @@ OBSERVABLES_FILES = ("observables.json", "density.csv", "pair_density.csv", "den
 class Verified(NamedTuple):
     """A run that has ended: configuration, outcome, and the curve, empty where no epoch of training was begun."""
 
-    config: RunConfig
+    config: AnyRunConfig
     result: dict[str, Any]
     curve: bytes
 
@@ -38,8 +38,18 @@ class Verified(NamedTuple):
 _NUMBERS = ("energy", "energy_error", "rhat", "ess", "variance")
 
 
+def _numbers_of(result: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that a complete run has found."""
+    if "evaluation" not in result:
+        return {name: result.get(name) for name in _NUMBERS}
+    measured = result["evaluation"]
+    return measured if isinstance(measured, dict) and measured else {"evaluation": None}
+
+
 def checked_result(document: object, source: str) -> dict[str, Any]:
     """The content of ``result.json`` if it is an outcome: complete, with its numbers, or diverged, with its reason.
+
+    The numbers are those of an energy, or those under "evaluation" that another problem measures.
 
     Raises:
         InputError: for anything else.
@@ -50,20 +60,21 @@ def checked_result(document: object, source: str) -> dict[str, Any]:
 
     result = document if isinstance(document, dict) else {}
     status, device = result.get("status"), result.get("device", {})
-    wrong = [name for name in _NUMBERS if not number(result.get(name))] if status == "complete" else []
+    numbers = _numbers_of(result) if status == "complete" else {}
+    wrong = [name for name, value in numbers.items() if not number(value)]
     if status == "diverged":
         wrong = [name for name in ("reason", "phase", "quantity") if not isinstance(result.get(name), str)]
         wrong += ["epoch"] if not number(result.get("epoch")) else []
     elif status != "complete":
         wrong = ["status"]
-    for name in ("seconds_per_epoch", "rounding"):
+    for name in ("seconds_per_epoch", "seconds_per_step", "rounding"):
         wrong += [name] if result.get(name) is not None and not number(result[name]) else []
     for name in ("content_hash", "git_revision"):
         wrong += [name] if not isinstance(result.get(name, ""), str) else []
     if not isinstance(device, dict) or not isinstance(device.get("kind", ""), str):
         wrong += ["device"]
     if wrong:
-        raise InputError(f"{source}: damaged ({wrong[0]} = {shortened(repr(result.get(wrong[0])))})")
+        raise InputError(f"{source}: damaged ({wrong[0]} = {shortened(repr((numbers | result).get(wrong[0])))})")
     return result
 
 
@@ -118,15 +129,26 @@ class RunDirectory:
         """Held by the process that writes here."""
         return self.path / ".lock"
 
-    def read_config(self) -> RunConfig:
-        """The stored configuration.
+    def read_any_config(self) -> AnyRunConfig:
+        """The stored configuration, of an energy or of another problem.
 
         Raises:
             InputError: if there is none or it was altered.
         """
         if not self.config.exists():
             raise InputError(f"{self.path}: not a run directory (no config.json)")
-        return RunConfig.from_json(read_text(self.config), str(self.config))
+        return config_from_json(read_text(self.config), str(self.config))
+
+    def read_config(self) -> RunConfig:
+        """The stored configuration of an energy.
+
+        Raises:
+            InputError: if there is none, it was altered, or it is that of another problem.
+        """
+        config = self.read_any_config()
+        if not isinstance(config, RunConfig):
+            raise InputError(f"{self.path}: is a run of {config.problem.name}, and an energy is needed here")
+        return config
 
     def read_result(self) -> dict[str, Any]:
         """The stored outcome.
@@ -160,7 +182,7 @@ class RunDirectory:
         Raises:
             InputError: if the run has not ended, or a file does not match the hash recorded when it did.
         """
-        config, result = self.read_config(), self.read_result()
+        config, result = self.read_any_config(), self.read_result()
         if result.get("content_hash") != config.content_hash:
             raise InputError(
                 f"{self.result}: belongs to configuration {result.get('content_hash')}, not {config.content_hash}"
@@ -207,7 +229,7 @@ class RunDirectory:
         except OSError as error:
             raise storage_error(error) from error
 
-    def begin(self, config: RunConfig) -> None:
+    def begin(self, config: AnyRunConfig) -> None:
         """Begins a run where another one may have been, whose files go; the directory must be locked.
 
         Raises:
@@ -268,7 +290,7 @@ def _unusable(out: str | Path, error: OSError) -> InputError:
     return InputError(f"out = {out}: cannot be written ({error.strerror}); choose another directory")
 
 
-def examine(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool) -> bool:
+def examine(run: RunDirectory, config: AnyRunConfig, resume: bool, overwrite: bool) -> bool:
     """What a directory holds, looked at and left as it is.
 
     Args:
@@ -321,7 +343,7 @@ class Claim(NamedTuple):
 
 
 @contextmanager
-def claimed(run: RunDirectory, config: RunConfig, resume: bool, overwrite: bool) -> Iterator[Claim]:
+def claimed(run: RunDirectory, config: AnyRunConfig, resume: bool, overwrite: bool) -> Iterator[Claim]:
     """Makes or opens the run's directory and holds it against other processes; it is left as it is.
 
     All is looked at twice: once to leave no trace in a directory that is refused, and once more when nobody else can

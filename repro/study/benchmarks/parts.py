@@ -35,7 +35,7 @@ from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_
 from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs
 from repro.training.executor import executor_for
-from repro.training.model import Model, numerics
+from repro.training.model import EnergyModel, numerics
 from repro.training.state import TrainState
 from repro.vmc.derivatives import Derivatives, derivatives, partition_of
 from repro.vmc.physics.local_energy import clip_local_energies
@@ -109,7 +109,7 @@ def _seconds_of_update(update: Callable[..., Any], opt_state: Any, *given: Any) 
 
 
 def _second_order_parts(
-    model: Model, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, grads: Any, energies: Array
+    model: EnergyModel, optimizer: Optimizer, config: SecondOrderConfig, state: TrainState, grads: Any, energies: Array
 ) -> dict[str, _Timed]:
     psi, chunk = model.wavefunction, model.walker_chunk
     composition = composition_of(config, model.problem)

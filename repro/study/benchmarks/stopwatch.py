@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from repro.config import RunConfig
-from repro.training.model import Model, Phase, build_model, numerics
+from repro.training.base import Phase
+from repro.training.model import EnergyModel, build_model, numerics
 from repro.training.state import TRAINING, TrainState
 from repro.training.walker_chunk import resolve_walker_chunk
 
@@ -26,7 +27,7 @@ RATE_SIZE = 3072
 class Subject(NamedTuple):
     """A run that is to be timed, at the beginning of its training, without pretraining."""
 
-    model: Model
+    model: EnergyModel
     phase: Phase
     state: TrainState
     device: jax.Device

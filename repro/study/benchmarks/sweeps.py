@@ -27,7 +27,7 @@ from repro.errors import InputError
 from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_so_far, write_table
 from repro.study.runs.profiles import configure
 from repro.training.evaluation import evaluation_epoch, held
-from repro.training.model import Model, numerics
+from repro.training.model import EnergyModel, numerics
 from repro.training.restart import load_state
 from repro.training.run import train
 from repro.training.state import EVALUATION_STREAM, TrainState, stream_key
@@ -62,7 +62,7 @@ def _config(particles: int, v0: float, epochs: int, walkers: int, sweeps: Sweeps
 
 
 def _batches_of(
-    model: Model, state: TrainState, sweeps: Sweeps, key: Array, batches: int
+    model: EnergyModel, state: TrainState, sweeps: Sweeps, key: Array, batches: int
 ) -> tuple[_Batches, Array, float]:
     """Batches at fixed parameters, the correlations that their walks left, and the seconds that the batches took."""
     sampling = replace(model.config.sampling, sweeps=sweeps)
@@ -113,6 +113,7 @@ def measure(
         device = jax.devices()[0]
         with numerics(config.dtype, device):
             model, _, state, _ = load_state(config, run, None, device.platform)
+            assert isinstance(model, EnergyModel)
             for number, sweeps in enumerate(asked):
                 key = jax.random.fold_in(stream_key(model.seed, EVALUATION_STREAM), number)
                 found, correlation, seconds = _batches_of(model, state, sweeps, key, batches)

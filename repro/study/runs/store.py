@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import pandas as pd
 
-from repro.config import RunConfig
+from repro.config import PROBLEMS, AnyRunConfig, ProblemRunConfig, RunConfig
 from repro.errors import DivergedError, InputError
 from repro.training.rundir import RunDirectory
 
@@ -24,8 +24,11 @@ def project_path(name: str | Path) -> Path:
     return (Path(__file__).resolve().parents[3] / name).absolute()
 
 
+Config = TypeVar("Config", bound=AnyRunConfig)
+
+
 @dataclass(frozen=True)
-class Run:
+class FinishedRun(Generic[Config]):
     """A finished run as a figure sees it.
 
     Attributes:
@@ -37,7 +40,7 @@ class Run:
     """
 
     path: Path
-    config: RunConfig
+    config: Config
     result: dict[str, Any]
     curve: pd.DataFrame
     computed: bool
@@ -47,8 +50,24 @@ class Run:
         """Whether it came to its end; the other finished runs diverged, and their curves end there."""
         return bool(self.result["status"] == "complete")
 
+    @property
+    def outcome(self) -> str:
+        """What it ended with, in words."""
+        result = self.result
+        if not self.complete:
+            return f"{result['status']} in {self.curve.columns[0]} {result.get('epoch')}"
+        if "evaluation" not in result:
+            return f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}"
+        return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in result["evaluation"].items())
 
-def load_run(path: Path, computed: bool = False) -> Run:
+
+Run = FinishedRun[RunConfig]
+"""Of an energy."""
+ProblemRun = FinishedRun[ProblemRunConfig]
+"""Of any other problem."""
+
+
+def load_any_run(path: Path, computed: bool = False) -> Run | ProblemRun:
     """Reads a finished run, complete or diverged, and verifies it.
 
     Raises:
@@ -58,10 +77,41 @@ def load_run(path: Path, computed: bool = False) -> Run:
     config, result, content = run.read_verified()
     if not content:
         raise InputError(f"{run.curve}: missing")
-    return Run(path, config, result, pd.read_csv(io.BytesIO(content)), computed)
+    curve = pd.read_csv(io.BytesIO(content))
+    return cast("Run | ProblemRun", FinishedRun(path, config, result, curve, computed))
 
 
-def find_run(root: Path, config: RunConfig) -> Path | None:
+def load_run(path: Path) -> Run:
+    """As :func:`load_any_run`, of an energy.
+
+    Raises:
+        InputError: besides, if the run is of another problem.
+    """
+    RunDirectory(path).read_config()
+    return cast("Run", load_any_run(path))
+
+
+def load_problem_run(path: Path) -> ProblemRun:
+    """As :func:`load_any_run`, of any problem but the energies.
+
+    Raises:
+        InputError: besides, if the run is of an energy.
+    """
+    if isinstance(RunDirectory(path).read_any_config(), RunConfig):
+        raise InputError(f"{path}: is a run of an energy, and another problem is needed here")
+    return cast("ProblemRun", load_any_run(path))
+
+
+def place_of(config: AnyRunConfig) -> str:
+    """Where a run is stored, from the folder of the stored runs: problems have folders of their own."""
+    return f"{config.problem.name}/{config.run_name}" if isinstance(config, ProblemRunConfig) else config.run_name
+
+
+RUN_FOLDERS = ("*", *(f"{name}/*" for name in PROBLEMS))
+"""Patterns of the directories of runs below a root."""
+
+
+def find_run(root: Path, config: AnyRunConfig) -> Path | None:
     """The directory below ``root`` of a finished run with this configuration, if there is one.
 
     Raises:
@@ -77,7 +127,7 @@ def finished_runs(root: Path) -> dict[str, Path]:
         InputError: if a configuration below ``root`` was altered.
     """
     found: dict[str, Path] = {}
-    for file in sorted(root.glob("*/config.json")):
+    for file in sorted(file for folder in RUN_FOLDERS for file in root.glob(f"{folder}/config.json")):
         status = file.stat()
         content_hash = _content_hash(file, status.st_mtime_ns, status.st_size, status.st_ino)
         if RunDirectory(file.parent).ended:
@@ -89,7 +139,12 @@ def finished_runs(root: Path) -> dict[str, Path]:
 def _content_hash(file: Path, *state: int) -> str:
     """Of a configuration, read once for each state that the file is found in."""
     del state
-    return RunDirectory(file.parent).read_config().content_hash
+    return RunDirectory(file.parent).read_any_config().content_hash
+
+
+def _network_of(config: AnyRunConfig) -> str:
+    """The imported network that a run begins with; "" if it begins as its seed says."""
+    return config.pretraining.network if isinstance(config, RunConfig) else ""
 
 
 @dataclass
@@ -107,10 +162,10 @@ class RunSource:
     stored: Path
     trained: Path
     fresh: bool = False
-    given: list[Run] = field(default_factory=list)
+    given: list[Run | ProblemRun] = field(default_factory=list)
     quiet: bool = False
 
-    def available(self, configs: Sequence[RunConfig]) -> list[Run]:
+    def available(self, configs: Sequence[Config]) -> list[FinishedRun[Config]]:
         """Those of the runs that are there; nothing is trained, unless a fresh source is to make stored ones anew.
 
         A run that begins with an imported network, which is not part of the project, cannot be made anew and is left
@@ -122,44 +177,42 @@ class RunSource:
         if self.fresh:
             anew = [config for config in configs if config.content_hash in stored]
             for config in anew:
-                if config.pretraining.network and not self.quiet:
-                    print(f"left out {config.run_name}: begins with network {config.pretraining.network}", flush=True)
-            return [self.get(config) for config in anew if not config.pretraining.network]
+                if (network := _network_of(config)) and not self.quiet:
+                    print(f"left out {config.run_name}: begins with network {network}", flush=True)
+            return [self.get(config) for config in anew if not _network_of(config)]
         found = finished_runs(self.trained) | stored
         return [
-            self._known(config) or self._give(load_run(found[key]))
-            for config in configs
-            if (key := config.content_hash) in found
+            self._known(config) or self._give(found[key]) for config in configs if (key := config.content_hash) in found
         ]
 
-    def get(self, config: RunConfig) -> Run:
+    def get(self, config: Config) -> FinishedRun[Config]:
         """The run with this configuration: read if there is one, else trained; which of the two is printed."""
         if known := self._known(config):
             return known
         roots = [self.trained] if self.fresh else [self.stored, self.trained]
         found = next((path for root in roots if (path := find_run(root, config))), None)
-        return self._give(load_run(found) if found else self._train(config))
+        if found is None:
+            self._train(config)
+        return self._give(found or self.trained / config.run_name, computed=found is None)
 
-    def _known(self, config: RunConfig) -> Run | None:
-        return next((run for run in self.given if run.config == config), None)
+    def _known(self, config: Config) -> FinishedRun[Config] | None:
+        known = next((run for run in self.given if run.config == config), None)
+        return cast("FinishedRun[Config] | None", known)
 
-    def _give(self, run: Run) -> Run:
-        result = run.result
-        outcome = f"{result['status']} in epoch {result.get('epoch')}"
-        if run.complete:
-            outcome = f"E = {result['energy']:.6f} +- {result['energy_error']:.6f}"
+    def _give(self, path: Path, computed: bool = False) -> Any:
+        run = load_any_run(path, computed)
         if not self.quiet:
             print(
-                f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: {outcome}, "
-                f"{result['device']['kind']}, revision {result['git_revision'][:12]}",
+                f"{'COMPUTED' if run.computed else 'read'} {run.path.parent.name}/{run.path.name}: {run.outcome}, "
+                f"{run.result['device']['kind']}, revision {run.result['git_revision'][:12]}",
                 flush=True,
             )
         self.given.append(run)
         return run
 
-    def _train(self, config: RunConfig) -> Run:
+    def _train(self, config: AnyRunConfig) -> None:
         from repro.console import PlainReporter
-        from repro.references import known_energy
+        from repro.references import reference_of
         from repro.runtime import configure_jax
         from repro.training.run import train
 
@@ -167,7 +220,6 @@ class RunSource:
         out = self.trained / config.run_name
         print(f"training {out} (not stored)", flush=True)
         try:
-            train(config, out, resume=True, reporter=PlainReporter(known_energy(config.system)))
+            train(config, out, resume=True, reporter=PlainReporter(reference_of(config)))
         except DivergedError as error:
             print(error, flush=True)  # a result like any other
-        return load_run(out, computed=True)

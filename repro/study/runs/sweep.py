@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from repro.config import RunConfig
+from repro.config import AnyRunConfig, RunConfig, config_from_dict
 from repro.errors import InputError, ReproError, StorageError, storage_error
 from repro.machine import processors
 from repro.study.runs.store import finished_runs
@@ -54,7 +54,7 @@ class Job:
         seconds: that it took here.
     """
 
-    config: RunConfig
+    config: AnyRunConfig
     path: Path
     state: str = WAITING
     told: str = ""
@@ -93,7 +93,7 @@ def shares(jobs: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(cores[index::jobs]) for index in range(jobs)]
 
 
-def plan(configs: Sequence[RunConfig], stored: Sequence[Path], out: Path) -> list[Job]:
+def plan(configs: Sequence[AnyRunConfig], stored: Sequence[Path], out: Path) -> list[Job]:
     """A job for each configuration; those that ended, here or among the stored runs, are marked so."""
     made = []
     known: dict[str, Path] = {}
@@ -105,7 +105,7 @@ def plan(configs: Sequence[RunConfig], stored: Sequence[Path], out: Path) -> lis
         if found:
             job.state = STORED
         elif job.directory.ended:
-            if job.directory.read_config().content_hash != config.content_hash:
+            if job.directory.read_any_config().content_hash != config.content_hash:
                 raise InputError(f"{job.path}: holds another run; choose another directory with --out")
             job.state = _ended(job)
         made.append(job)
@@ -116,7 +116,7 @@ def _ended(job: Job) -> str:
     return DONE if job.directory.read_result()["status"] == "complete" else DIVERGED
 
 
-def donor_for(config: RunConfig, jobs: Sequence[Job], revision: str) -> Path | None:
+def donor_for(config: AnyRunConfig, jobs: Sequence[Job], revision: str) -> Path | None:
     """A run of the sweep whose pretraining, by code of this revision, is the one that ``config`` needs, if it ended."""
     for job in jobs:
         pretrained = job.directory.pretrained
@@ -219,7 +219,7 @@ Watcher = Callable[[Sequence[Job]], None]
 
 
 def sweep(
-    configs: Sequence[RunConfig],
+    configs: Sequence[AnyRunConfig],
     out: str | Path,
     *,
     stored: Sequence[Path] = (),
@@ -261,7 +261,7 @@ def sweep(
     planned = plan(configs, stored, path)
     if device == "cpu":  # a GPU, and what it has, is not looked at before a run takes it
         for job in planned:
-            if job.state == WAITING:
+            if job.state == WAITING and isinstance(job.config, RunConfig):
                 refuse_size(job.config, 1)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -322,7 +322,7 @@ def _work(document: dict[str, Any]) -> None:
     if document["cores"] and device != "gpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, document["cores"])  # before JAX counts its threads
     from repro.console import PlainReporter
-    from repro.references import known_energy
+    from repro.references import reference_of
     from repro.runtime import configure_jax
     from repro.training.batched_runs import Member, train_member, train_together
 
@@ -330,10 +330,10 @@ def _work(document: dict[str, Any]) -> None:
     with ExitStack() as logs:
         members = []
         for order in document["runs"]:
-            config, path = RunConfig.from_dict(order["config"]), Path(order["out"])
+            config, path = config_from_dict(order["config"]), Path(order["out"])
             log = logs.enter_context(Job(config, path).log.open("a", encoding="utf-8"))
             pretrained = order["pretrained"] and Path(order["pretrained"])
-            members.append(Member(config, path, pretrained, PlainReporter(known_energy(config.system), log)))
+            members.append(Member(config, path, pretrained, PlainReporter(reference_of(config), log)))
         if len(members) > 1:
             for member, ended in zip(members, train_together(members, device=device), strict=True):
                 if isinstance(ended, BaseException):

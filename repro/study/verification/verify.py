@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from repro.study.claims.values import measured, stored_values, values_path
 from repro.study.claims.verdicts import Verdict, judge, restored, values_apart
 from repro.study.runs.damage import DAMAGE, noting
 from repro.study.runs.manifest import check_anchor, check_manifest, manifest_digest
-from repro.study.runs.store import Run, RunSource, load_run
+from repro.study.runs.store import Config, FinishedRun, Run, RunSource, load_run
 from repro.study.verification.audit import AFFORDABLE_SECONDS, AUDITED_EPOCHS, Comparison, affordable, audit, draw
 from repro.study.verification.consistency import run_problems, shared_curves
 from repro.study.verification.stored_tables import reference_problems, table_problems
@@ -44,9 +44,10 @@ class SoundRuns(RunSource):
 
     sound: Mapping[str, Run] = field(default_factory=dict)
 
-    def available(self, configs: Sequence[RunConfig]) -> list[Run]:
+    def available(self, configs: Sequence[Config]) -> list[FinishedRun[Config]]:
         """Those of the runs that are sound."""
-        return [self.sound[key] for config in configs if (key := config.content_hash) in self.sound]
+        found = [self.sound[key] for config in configs if (key := config.content_hash) in self.sound]
+        return cast("list[FinishedRun[Config]]", found)
 
 
 def judge_sound(root: Path, runs: Sequence[Run], problems: list[str]) -> list[Verdict]:

@@ -1,0 +1,166 @@
+"""The configurations of the problems beside the energies, with all their options, and the registry of their names.
+
+A further problem is a frozen dataclass whose fields are options, a row in :data:`PROBLEMS`, and a row in
+:data:`repro.problems.registry.BUILDERS`. Command line, keys of a grid, checks and help follow from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+from repro.config.checks import LARGEST_INTEGER, built, choice, shown, text
+from repro.config.options import (
+    NOT_NEGATIVE,
+    Bounds,
+    Place,
+    check_options,
+    chosen,
+    nested,
+    option,
+    places,
+    table_of,
+    whole,
+)
+from repro.errors import InputError
+
+WIDEST, DEEPEST = 10_000, 20
+"""Units of a hidden layer, and hidden layers, at most."""
+GROUP = "Model and data of a problem"
+DIGITS_TRAINING = 1437
+"""Of the 1797 digits; the others are for the test error."""
+
+
+class ProblemConfig(Protocol):
+    """The configuration of a problem: a frozen dataclass, its fields options, and a name.
+
+    Attributes:
+        name: of the problem, one of :data:`PROBLEMS`.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+
+def widths(units: str) -> tuple[int, ...]:
+    """The widths of layers that are written as "16-16"; none for "".
+
+    Raises:
+        InputError: for anything else.
+    """
+    text("units", units)
+    parts = units.split("-") if units else []
+    # One spelling for each network, so that one network has one content hash.
+    sizes = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 9]
+    fit = [str(size) for size in sizes] == parts and all(1 <= size <= WIDEST for size in sizes)
+    if not fit or len(parts) > DEEPEST:
+        raise InputError(
+            f"units = {shown(units)}: must be at most {DEEPEST} whole numbers from 1 to {WIDEST}, joined by hyphens, "
+            "as 16-16"
+        )
+    return tuple(sizes)
+
+
+def _check_units(part: Any, attribute: str, name: str) -> None:
+    del name
+    widths(getattr(part, attribute))
+
+
+UNITS = Bounds(f"whole numbers from 1 to {WIDEST}, joined by hyphens", _check_units)
+
+
+def units_option(default: str, reference: str) -> Any:
+    """A field with the widths of the hidden layers, see :func:`widths`."""
+    meaning = "units of the hidden layers, from the inputs to the outputs"
+    return option(default, "units", meaning, unit="", bounds=UNITS, group=GROUP, reference=reference)
+
+
+def batch_option(default: int, reference: str, most: int = LARGEST_INTEGER) -> Any:
+    """A field with the number of samples of a step, 0 for all; ``most`` are there."""
+    bounds = whole(0, most)
+    meaning = "samples of a step, drawn anew in each and without replacement; 0 for all"
+    return option(default, "batch", meaning, unit="samples", bounds=bounds, group=GROUP, reference=reference)
+
+
+def l2_option(default: float, reference: str) -> Any:
+    """A field with the strength of a quadratic penalty."""
+    meaning = "eta of the penalty eta / 2 |theta|^2 that is added to the loss"
+    unit = "that of the loss"
+    return option(default, "l2", meaning, unit=unit, bounds=NOT_NEGATIVE, group=GROUP, reference=reference)
+
+
+DIGITS = "E. Alpaydin, C. Kaynak, UCI Machine Learning Repository (1998), as in scikit-learn"
+
+
+@dataclass(frozen=True)
+class DigitsConfig:
+    """Which of ten digits is it? A network of hyperbolic tangents for pictures of 8 x 8 pixels."""
+
+    units: str = units_option("16-16", DIGITS)
+    batch: int = batch_option(256, DIGITS, DIGITS_TRAINING)
+    l2: float = l2_option(0.0, DIGITS)
+    name: str = "digits"
+
+    def __post_init__(self) -> None:
+        choice("problem", self.name, ("digits",))
+        check_options(self)
+
+
+class KnownProblem(NamedTuple):
+    """A row of the registry.
+
+    Attributes:
+        config: class of its configuration.
+        summary: what it is, in a line.
+        reference: where it is from.
+    """
+
+    config: type
+    summary: str
+    reference: str
+
+
+PROBLEMS: dict[str, KnownProblem] = {
+    "digits": KnownProblem(DigitsConfig, "Classes of scikit-learn's handwritten digits", DIGITS),
+}
+"""Every problem beside the energies by its name. ``repro.problems.registry`` says what builds it."""
+
+
+def problem_options_of(name: str) -> Mapping[str, Place]:
+    """The options of a problem by their names.
+
+    Args:
+        name: one of :data:`PROBLEMS`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    choice("problem", name, tuple(PROBLEMS))
+    return MappingProxyType({place.option.name: place for place in places(PROBLEMS[name].config, ())})
+
+
+PROBLEM_OPTIONS = table_of({name: problem_options_of(name) for name in PROBLEMS})
+"""The table of options: name -> problem -> its place, default, unit, bounds and reference."""
+
+
+def problem_config(name: str, **options: Any) -> ProblemConfig:
+    """The configuration of a problem from its options; those that are None keep their defaults.
+
+    Args:
+        name: one of :data:`PROBLEMS`.
+        options: by their names, see :func:`problem_options_of`.
+
+    Raises:
+        InputError: for an unknown name, an option that this problem does not have, or a value out of bounds.
+    """
+    choice("problem", name, tuple(PROBLEMS))
+    return PROBLEMS[name].config(**nested(chosen(name, options, PROBLEM_OPTIONS)))
+
+
+def built_problem(data: object) -> ProblemConfig:
+    """The configuration of a problem from plain data."""
+    name = data.get("name") if isinstance(data, dict) else data
+    choice("problem", name, tuple(PROBLEMS))
+    return built(PROBLEMS[str(name)].config, data, "problem.")

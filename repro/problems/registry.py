@@ -1,0 +1,30 @@
+"""What builds the problems that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from repro.config import ProblemConfig
+from repro.config.problems import DigitsConfig
+from repro.problems.digits import digits
+from repro.problems.trainable import Trainable
+
+BUILDERS: dict[type, Callable[[Any, str], Trainable]] = {
+    DigitsConfig: digits,
+}
+"""(configuration, "float32" or "float64") -> the problem, by the class of its configuration in
+:data:`repro.config.PROBLEMS`."""
+
+
+def build_problem(config: ProblemConfig, dtype: str) -> Trainable:
+    """The problem that a configuration names, with its data.
+
+    Args:
+        config: of the problem.
+        dtype: of data and parameters.
+
+    Raises:
+        InputError: if the data are not at hand, or too few.
+    """
+    return BUILDERS[type(config)](config, dtype)
