@@ -470,7 +470,7 @@ def test_divergence_is_a_result(tmp_path):
         (("--hidden", "-5"), "hidden = -5: must be at least 1"),
         (("--particles", "65"), "raise --hidden to at least 65"),
         (("--checkpoint-seconds", "nan"), "checkpoint_seconds = nan: must be finite"),
-        (("--optimizer", "sgd"), "choose one of adam"),
+        (("--optimizer", "lion"), "choose one of adam"),
         (("--optimizer", "dgd", "--protocol", "published"), "choose one of released, deck"),
         (("--optimizer", "dgd", "--damping", "-1"), "damping = -1: must be positive"),
         (("--optimizer", "ngd", "--minres-iterations", "0"), "minres_iterations = 0: must be at least 1"),
