@@ -207,7 +207,7 @@ def verify(
     import time
 
     from repro.console import reporter
-    from repro.references import known_energy
+    from repro.references import reference_of
     from repro.runtime import configure_jax
     from repro.study.reports.display import show_verdicts
     from repro.study.runs.store import STORED_RUNS, project_path
@@ -216,7 +216,7 @@ def verify(
     configure_jax()
     chosen = int(time.time()) % 100_000 if seed is None else seed
     report = verify_all(
-        project_path(STORED_RUNS), audit, chosen, to_stderr, lambda config: reporter(known_energy(config.system))
+        project_path(STORED_RUNS), audit, chosen, to_stderr, lambda config: reporter(reference_of(config))
     )
     show_verdicts(report.verdicts)
     for problem in report.problems:

@@ -317,7 +317,7 @@ def examine(run: RunDirectory, config: AnyRunConfig, resume: bool, overwrite: bo
     if not run.config.exists():
         raise InputError(f"{run.path}: holds files that are not a run; choose another directory")
     try:
-        stored = run.read_config()
+        stored = run.read_any_config()
     except InputError as error:
         raise InputError(f"{error}; nothing there is touched: choose another directory") from error
     if resume:

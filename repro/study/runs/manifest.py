@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.config import RunConfig
 from repro.errors import InputError
 from repro.study.runs.damage import noting
-from repro.study.runs.store import Run, load_run
+from repro.study.runs.store import ProblemRun, Run, load_any_run, place_of
 from repro.training.environment import in_no_commit
 from repro.training.files import exclusive, remove_temporaries, write_atomic
 from repro.training.rundir import OBSERVABLES_FILES, RunDirectory, packed
@@ -158,7 +159,7 @@ def store_table(content: bytes, table: Path) -> None:
         write_atomic(table, content)
 
 
-def _brings_observables(run: Run, stored: Run) -> bool:
+def _brings_observables(run: Run | ProblemRun, stored: Run | ProblemRun) -> bool:
     """Whether a run has observables that the stored run of its name is without.
 
     Raises:
@@ -213,15 +214,16 @@ def storing(root: Path) -> Iterator[None]:
 
 def _staged(source: RunDirectory, made: Path) -> None:
     """Copies what is stored of a run, and verifies the copy: the run may be replaced meanwhile."""
-    made.mkdir()
+    made.mkdir(parents=True)
     for file in (source.config, source.result):
         write_atomic(made / file.name, file.read_bytes())
-    tables = (source.curve, source.pretraining) if source.read_config().pretraining.epochs else (source.curve,)
-    for table in tables:
+    config = source.read_any_config()
+    pretrained = isinstance(config, RunConfig) and config.pretraining.epochs
+    for table in (source.curve, source.pretraining) if pretrained else (source.curve,):
         store_table(source.read_table(table), made / table.name)
     if _has_observables(source):
         _copy_observables(source, made)
-    load_run(made)
+    load_any_run(made)
 
 
 def _has_observables(run: RunDirectory) -> bool:
@@ -238,12 +240,12 @@ def _copy_observables(source: RunDirectory, made: Path) -> None:
             write_atomic(folder / file.name, file.read_bytes())
 
 
-def _finished(directories: Sequence[Path]) -> tuple[list[Path], dict[str, Run]]:
+def _finished(directories: Sequence[Path]) -> tuple[list[Path], dict[str, Run | ProblemRun]]:
     """Directories whose runs go on, and the other runs by name, fit to be stored."""
     unfinished = [run.path for run in map(RunDirectory, directories) if run.config.exists() and not run.ended]
-    runs = {}
+    runs: dict[str, Run | ProblemRun] = {}
     for directory in [path for path in directories if path not in unfinished] or unfinished:
-        run = load_run(directory)
+        run = load_any_run(directory)
         if in_no_commit(revision := run.result["git_revision"]):
             raise InputError(
                 f"{directory}: made by code that is in no commit (revision {revision}); commit and run it again"
@@ -251,13 +253,13 @@ def _finished(directories: Sequence[Path]) -> tuple[list[Path], dict[str, Run]]:
         if earlier := run.result.get("earlier_revisions"):
             made_by = ", ".join([*earlier, revision])
             raise InputError(f"{directory}: made by code of several revisions ({made_by}); run it again with one")
-        runs[run.config.run_name] = run
+        runs[place_of(run.config)] = run
     return unfinished, runs
 
 
-def _store(runs: dict[str, Run], unfinished: Sequence[Path], root: Path) -> Stored:
+def _store(runs: dict[str, Run | ProblemRun], unfinished: Sequence[Path], root: Path) -> Stored:
     known = [name for name in runs if (root / name).exists()]
-    observed = [name for name in known if _brings_observables(runs[name], load_run(root / name))]
+    observed = [name for name in known if _brings_observables(runs[name], load_any_run(root / name))]
     added = [name for name in runs if name not in known]
     with tempfile.TemporaryDirectory(dir=root, prefix=STAGE) as folder:
         stage = Path(folder)
@@ -268,6 +270,7 @@ def _store(runs: dict[str, Run], unfinished: Sequence[Path], root: Path) -> Stor
             _copy_observables(RunDirectory(runs[name].path), stage / name)
         # All is on disk: what follows are names only.
         for name in added:
+            (root / name).parent.mkdir(exist_ok=True)
             (stage / name).rename(root / name)
         for name in observed:
             copied = RunDirectory(stage / name).observables

@@ -15,10 +15,11 @@ import pandas as pd
 
 from repro.errors import DivergedError, InputError
 from repro.references import known_energy
-from repro.study.runs.store import STORED_RUNS, Run, project_path
+from repro.study.runs.store import STORED_RUNS, ProblemRun, Run, project_path
 from repro.study.verification.consistency import pretraining_of
 from repro.study.verification.rounding import ALARMS, Spread, blocks, distances, outside, spread_of, stored_replicas
 from repro.training import environment
+from repro.training.curve import SECONDS_COLUMNS
 from repro.training.reporting import Reporter
 from repro.training.rundir import RunDirectory
 
@@ -106,7 +107,7 @@ def draw(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
     return random.Random(seed).sample(sorted(runs, key=lambda run: run.path.name), count)
 
 
-def made_here(run: Run) -> bool:
+def made_here(run: Run | ProblemRun) -> bool:
     """Whether a run was made with what is here: code, processor, threads, and versions of what computes.
 
     Then every digit must come out again. An instruction set that ``XLA_FLAGS`` forbids is another processor.
@@ -124,10 +125,13 @@ def made_here(run: Run) -> bool:
     )
 
 
-def _same(stored: pd.DataFrame, found: pd.DataFrame) -> bool:
+def same_digits(stored: pd.DataFrame, found: pd.DataFrame) -> bool:
     """Whether all columns of the second but the seconds have the same digits in the first."""
-    first = stored.head(len(found)).reset_index(drop=True).drop(columns="seconds")
-    return first.equals(found.drop(columns="seconds").astype(first.dtypes.to_dict()))
+    first, second = (
+        table.reset_index(drop=True).drop(columns=list(SECONDS_COLUMNS), errors="ignore")
+        for table in (stored.head(len(found)), found)
+    )
+    return list(first) == list(second) and first.equals(second.astype(first.dtypes.to_dict()))
 
 
 def compare(stored: pd.DataFrame, found: pd.DataFrame, exact: float, spread: Spread) -> tuple[float, list[str]]:
@@ -217,10 +221,10 @@ def audit(run: Run, reporter: Reporter | None = None, spread: Spread | None = No
         except DivergedError as error:
             return Comparison(name, epochs, False, math.inf, problems=(f"diverged now, not then: {error}",))
         found = pd.read_csv(out.curve)
-        identical = _same(run.curve, found)
+        identical = same_digits(run.curve, found)
         if run.config.pretraining.epochs:
             then, now = pretraining_of(run), pd.read_csv(out.pretraining)
-            identical = identical and _same(then, now)
+            identical = identical and same_digits(then, now)
             problems += compare_pretraining(then, now, run.config.sampling.walkers)
         worst, far = compare(run.curve, found, exact, spread)
         replicas = [found]

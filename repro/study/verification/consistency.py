@@ -10,12 +10,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from repro.config import differences
+from repro.config import RunConfig, differences
 from repro.study.runs.convergence import TAIL
 from repro.study.runs.damage import noting
 from repro.study.runs.observables import observables_of
-from repro.study.runs.store import Run
-from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS
+from repro.study.runs.store import ProblemRun, Run
+from repro.training.curve import CURVE_COLUMNS, OCCASIONAL_COLUMNS, PRETRAINING_COLUMNS, SECONDS_COLUMNS
 from repro.training.rundir import RunDirectory
 from repro.training.state import EVALUATION, PRETRAINING, TRAINING
 
@@ -39,35 +39,41 @@ def run_problems(run: Run) -> list[str]:
     """One line for each number of a run that others of the same run contradict."""
     problems: list[str] = []
     name = run.path.name
-    for check in (_curve, _pretraining, _times, _final_energy, _observables):
+    for check in (_curve, _pretraining, times_apart, _final_energy, _observables):
         with noting(problems, f"{name}, {check.__name__.strip('_').replace('_', ' ')}"):
             problems += [f"{name}: {line}" for line in check(run)]
     return problems
 
 
-def _near(first: float, second: float, tolerance: float = DIGITS) -> bool:
+def near(first: float, second: float, tolerance: float = DIGITS) -> bool:
     """Whether two numbers are the same but for rounding; false for what is not a number."""
     return bool(abs(first - second) <= tolerance * max(abs(first), abs(second)))
 
 
-def _epochs(found: pd.DataFrame, wanted: int, file: str) -> Iterator[str]:
-    if not np.array_equal(found["epoch"].to_numpy(), np.arange(1, wanted + 1)):
-        ends = f"{found['epoch'].iloc[0]} to {found['epoch'].iloc[-1]}" if len(found) else "none"
-        yield f"{file} should have epochs 1 to {wanted}, each once; it has {len(found)} rows ({ends})"
+def epochs_apart(found: pd.DataFrame, wanted: int, file: str) -> Iterator[str]:
+    """A line if the rows of a table are not those of all epochs that it should have, or steps, as they are called."""
+    numbers = found.iloc[:, 0]
+    if not np.array_equal(numbers.to_numpy(), np.arange(1, wanted + 1)):
+        ends = f"{numbers.iloc[0]} to {numbers.iloc[-1]}" if len(found) else "none"
+        unit = found.columns[0]
+        yield f"{file} should have {unit}s 1 to {wanted}, each once; it has {len(found)} rows ({ends})"
 
 
-def ended_after(run: Run) -> int:
+def ended_after(run: Run | ProblemRun) -> int:
     """The epochs that the curve of a run should have, by its configuration and its outcome.
 
     Raises:
         ValueError: if the outcome is none that a run has.
     """
-    status, phase = run.result["status"], run.result.get("phase")
+    status, phase, config = run.result["status"], run.result.get("phase"), run.config
+    wanted, pretrained = (
+        (config.epochs, config.pretraining.epochs) if isinstance(config, RunConfig) else (config.steps, 0)
+    )
     if status == "complete" or (status == "diverged" and phase == EVALUATION):
-        return run.config.epochs
+        return wanted
     if status == "diverged" and phase in (PRETRAINING, TRAINING):
         epoch = int(run.result["epoch"])
-        bound = run.config.epochs if phase == TRAINING else run.config.pretraining.epochs
+        bound = wanted if phase == TRAINING else pretrained
         if not 1 <= epoch <= bound:
             raise ValueError(f"diverged in {phase} epoch {epoch} of {bound}")
         return epoch - 1 if phase == TRAINING else 0
@@ -79,7 +85,7 @@ def _curve(run: Run) -> Iterator[str]:
     if lacking := [column for column in CURVE_COLUMNS if column not in curve]:
         yield f"the curve lacks {', '.join(lacking)}"
         return
-    yield from _epochs(curve, ended_after(run), "the curve")
+    yield from epochs_apart(curve, ended_after(run), "the curve")
     for column in curve:
         values = pd.to_numeric(curve[column], errors="coerce").to_numpy(np.float64)
         if column not in OCCASIONAL_COLUMNS and curve[column].isna().all():
@@ -96,13 +102,18 @@ def _curve(run: Run) -> Iterator[str]:
     moved = (curve["energy"] - curve["energy_clipped"]) / (curve["energy_error"] + 1e-5 * curve["energy"].abs())
     if abs(moved.median()) > TAILS * max(1.0, math.sqrt(walkers / 1024)):
         yield f"energy is {abs(moved.median()):.1f} of its errors from energy_clipped, more than clipping moves it"
-    damping = run.config.to_dict()["optimizer"].get("damping")
-    first = damping["initial"] if isinstance(damping, dict) else damping
-    if first is not None and len(curve) and not _near(float(curve["lambda"].iloc[0]), float(first)):
-        yield f"lambda begins with {curve['lambda'].iloc[0]:g}, the configuration's damping with {first:g}"
+    yield from damping_apart(run)
     for column, low, high in (("variance", 0.0, math.inf), ("acceptance", 0.0, 1.0), ("grad_norm", 0.0, math.inf)):
         if not curve[column].between(low, high).all():
             yield f"{column} leaves {low:g} to {high:g}"
+
+
+def damping_apart(run: Run | ProblemRun) -> Iterator[str]:
+    """A line if a curve does not begin with the damping of its configuration."""
+    damping, curve = run.config.to_dict()["optimizer"].get("damping"), run.curve
+    first = damping["initial"] if isinstance(damping, dict) else damping
+    if first is not None and len(curve) and not near(float(curve["lambda"].iloc[0]), float(first)):
+        yield f"lambda begins with {curve['lambda'].iloc[0]:g}, the configuration's damping with {first:g}"
 
 
 def pretraining_of(run: Run) -> pd.DataFrame:
@@ -122,17 +133,21 @@ def _pretraining(run: Run) -> Iterator[str]:
     table = pretraining_of(run)
     if run.result.get("phase") == PRETRAINING:
         wanted = int(run.result["epoch"]) - 1
-    yield from _epochs(table, wanted, "pretraining")
+    yield from epochs_apart(table, wanted, "pretraining")
     if not np.isfinite(table[list(PRETRAINING_COLUMNS)].to_numpy(np.float64)).all():
         yield "pretraining has what is not a finite number"
 
 
-def _times(run: Run) -> Iterator[str]:
+def times_apart(run: Run | ProblemRun) -> Iterator[str]:
     """What ``result.json`` says of the seconds, from the curve; an empty curve has no median."""
-    if len(run.curve) and not _near(run.result["seconds_per_epoch"], float(run.curve["seconds"].median())):
-        yield "seconds_per_epoch is not the median of the curve's"
-    if not _near(run.result["training_seconds"], float(run.curve["seconds"].sum())):
-        yield "training_seconds is not the sum of the curve's"
+    for column in SECONDS_COLUMNS:
+        if column not in run.curve:
+            continue
+        each, all_of_them = f"{column}_per_{run.curve.columns[0]}", f"training_{column}"
+        if len(run.curve) and not near(run.result[each], float(run.curve[column].median())):
+            yield f"{each} is not the median of the curve's"
+        if not near(run.result[all_of_them], float(run.curve[column].sum())):
+            yield f"{all_of_them} is not the sum of the curve's"
 
 
 def _final_energy(run: Run) -> Iterator[str]:
@@ -145,7 +160,7 @@ def _final_energy(run: Run) -> Iterator[str]:
     samples = run.config.evaluation.batches * run.config.sampling.walkers
     if not 0.0 < ess <= samples * (1.0 + DIGITS):
         yield f"ess = {ess:g} is not between 0 and the {samples} samples"
-    elif variance < 0.0 or (error and not _near(error, math.sqrt(variance / ess))):
+    elif variance < 0.0 or (error and not near(error, math.sqrt(variance / ess))):
         yield f"energy_error = {error:.9g} is not that of its variance and ess, {math.sqrt(abs(variance) / ess):.9g}"
     elif not error and variance > 1e-20 * max(1.0, energy**2):
         yield "energy_error is zero, the variance is not"

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from repro.config import RunConfig
+from repro.config import PROBLEMS, AnyRunConfig
 from repro.errors import InputError, ReproError
 from repro.reading import read_json
 from repro.study.benchmarks.tasks import SMALL_STATES
@@ -23,9 +23,24 @@ from repro.study.claims.values import measured, stored_values, values_path
 from repro.study.claims.verdicts import Verdict, judge, restored, values_apart
 from repro.study.runs.damage import DAMAGE, noting
 from repro.study.runs.manifest import check_anchor, check_manifest, manifest_digest
-from repro.study.runs.store import Config, FinishedRun, Run, RunSource, load_run
+from repro.study.runs.store import (
+    Config,
+    FinishedRun,
+    ProblemRun,
+    Run,
+    RunSource,
+    load_problem_run,
+    load_run,
+    place_of,
+)
 from repro.study.verification.audit import AFFORDABLE_SECONDS, AUDITED_EPOCHS, Comparison, affordable, audit, draw
 from repro.study.verification.consistency import run_problems, shared_curves
+from repro.study.verification.problem_runs import (
+    audit_problem_run,
+    drawn,
+    problem_run_problems,
+    shared_problem_curves,
+)
 from repro.study.verification.stored_tables import reference_problems, table_problems
 from repro.training import environment
 from repro.training.files import write_atomic
@@ -169,16 +184,28 @@ def audit_values(root: Path, count: int, seed: int, tell: Callable[[str], None])
 
 
 def stored_runs(root: Path) -> tuple[list[Run], list[str]]:
-    """All runs below ``root``, and one line for each that does not verify."""
-    runs: list[Run] = []
+    """All runs of energies below ``root``, and one line for each that does not verify."""
+    return _read(root, ("*",), load_run, ("epoch", "energy", "variance", "seconds"))
+
+
+def stored_problem_runs(root: Path) -> tuple[list[ProblemRun], list[str]]:
+    """All runs of other problems below ``root``, and one line for each that does not verify."""
+    return _read(root, tuple(f"{name}/*" for name in PROBLEMS), load_problem_run, ("step", "loss", "seconds"))
+
+
+def _read(
+    root: Path, folders: Sequence[str], load: Callable[[Path], FinishedRun[Config]], columns: Sequence[str]
+) -> tuple[list[FinishedRun[Config]], list[str]]:
+    """The runs in folders of these patterns, with these columns of numbers."""
+    runs: list[FinishedRun[Config]] = []
     problems: list[str] = []
     files = ("config.json", "result.json", "curve.csv", "curve.csv.gz")
-    for folder in sorted({path.parent for name in files for path in root.glob(f"*/{name}")}):
+    for folder in sorted({path.parent for one in folders for name in files for path in root.glob(f"{one}/{name}")}):
         with noting(problems, folder):
-            run = load_run(folder)
-            run.curve[["epoch", "energy", "variance", "seconds"]].astype(float)
-            if folder.name != run.config.run_name:
-                problems.append(f"{folder}: should be named {run.config.run_name}")
+            run = load(folder)
+            run.curve[list(columns)].astype(float)
+            if folder != root / (place := place_of(run.config)):
+                problems.append(f"{folder}: should be named {place}")
             runs.append(run)
     return runs, problems
 
@@ -209,12 +236,39 @@ def _checked(problems: list[str], subject: str, tell: Callable[[str], None], che
     tell(f"{subject}: {f'{count} problems' if count else 'no problem'}")
 
 
+def _problem_runs(
+    root: Path,
+    seed: int | None,
+    problems: list[str],
+    tell: Callable[[str], None],
+    reporter_for: Callable[[AnyRunConfig], Reporter] | None,
+) -> list[Comparison]:
+    """Checks the runs of problems that are no energies, and audits the one that ``seed`` chooses, if there is any."""
+    runs, broken = stored_problem_runs(root)
+    tell(f"runs of other problems: {len(runs)} read" + (f", {len(broken)} damaged" if broken else ""))
+    problems += broken
+    _checked(problems, "their numbers", tell, lambda: [line for run in runs for line in problem_run_problems(run)])
+    _checked(problems, "their curves used twice", tell, lambda: shared_problem_curves(runs))
+    chosen: list[ProblemRun] = []
+    with noting(problems, root):
+        chosen = [run] if seed is not None and (run := drawn(runs, seed)) is not None else []
+    comparisons: list[Comparison] = []
+    for run in chosen:
+        tell(f"audit: training {run.path.name} again")
+        with noting(problems, f"audit of {run.path.name}"):
+            comparison = audit_problem_run(run, reporter_for(run.config) if reporter_for else None)
+            tell(f"audit: {comparison.name}: {comparison.told}")
+            problems += [f"{comparison.name}: {line}" for line in comparison.problems]
+            comparisons.append(comparison)
+    return comparisons
+
+
 def verify(
     root: Path,
     count: int,
     seed: int,
     tell: Callable[[str], None],
-    reporter_for: Callable[[RunConfig], Reporter] | None = None,
+    reporter_for: Callable[[AnyRunConfig], Reporter] | None = None,
 ) -> Report:
     """Checks all that is stored below ``root``, makes its verdicts again, and audits a sample of the runs.
 
@@ -260,7 +314,7 @@ def verify(
         with noting(problems, "audit of the Fisher metric"):
             problems += audit_metric(state)
         tell(f"audit: {len(chosen)} of {len(candidates)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
-    comparisons = []
+    comparisons = _problem_runs(root, seed if count else None, problems, tell, reporter_for)
     for run in chosen:
         tell(f"audit: training {run.path.name} again for {AUDITED_EPOCHS} epochs")
         with noting(problems, f"audit of {run.path.name}"):
