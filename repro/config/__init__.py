@@ -8,6 +8,7 @@ from repro.config.content import Configuration, differences
 from repro.config.optimizers import (
     ALL_OPTIMIZERS,
     BEYOND,
+    FACTOR_TARGETS,
     KNOWN_OPTIMIZERS,
     MEDIAN,
     OPTIMIZERS,
@@ -72,6 +73,7 @@ __all__ = [
     "Configuration",
     "DampingConfig",
     "DigitsConfig",
+    "FACTOR_TARGETS",
     "EvaluationConfig",
     "FactorsConfig",
     "MinresConfig",

@@ -17,6 +17,7 @@ from repro.config.options import (
     FRACTION,
     FROM_0_TO_1,
     NOT_NEGATIVE,
+    PART,
     POSITIVE,
     REAL,
     Bounds,
@@ -54,6 +55,8 @@ PROXIMAL_PARTS = (
 damping, in favour of the identity; the kinetic energy in the damping; the longest step; the rejection of steps; the
 eigenbases in which the system is preconditioned."""
 STARTS = ("anti-aligned", "aligned")
+INVERSES = ("eigenvectors", "cholesky")
+FACTOR_TARGETS = ("sampled", "exact", "empirical")
 
 
 ADAM = "D. Kingma, J. Ba, ICLR 2015"
@@ -178,7 +181,10 @@ class DampingConfig:
 
 @dataclass(frozen=True)
 class FactorsConfig:
-    """The Kronecker factors: their memory, and the factored Tikhonov regularisation gamma with its greedy rule."""
+    """The Kronecker factors: their memory, how often they are inverted, what they and the model are estimated from.
+
+    Besides, the factored Tikhonov regularisation gamma with its greedy rule.
+    """
 
     initial: float | None = _factors_option(
         None,
@@ -212,6 +218,56 @@ class FactorsConfig:
         unit="1",
         bounds=BELOW_ONE,
         reference=f"{KRONECKER}, section 5",
+    )
+    inverse_interval: int = _factors_option(
+        1,
+        "inverse_interval",
+        "T3; the factors are inverted in epochs 0, 1 and 2 and in each multiple of T3, and with cholesky whenever gammas "
+        "are compared; the other epochs use the last inverses. The factors are averaged in every epoch",
+        unit="epochs",
+        bounds=COUNT,
+        reference=f"{KRONECKER}, section 8",
+        later=True,
+    )
+    inverse: str = _factors_option(
+        "eigenvectors",
+        "factor_inverse",
+        "how A + gamma pi and S + gamma / pi are inverted: eigenvectors of A and S serve every gamma; cholesky inverts "
+        "anew for each gamma, and halves the cost of the epochs that use the last inverses",
+        unit="",
+        bounds=one_of(INVERSES),
+        reference=f"{KRONECKER}, section 6.3",
+        later=True,
+    )
+    factor_fraction: float = _factors_option(
+        1.0,
+        "factor_fraction",
+        "tau1; the factors are estimated from this part of the batch, drawn at random",
+        unit="1",
+        bounds=PART,
+        reference=f"{KRONECKER}, section 8",
+        later=True,
+    )
+    model_fraction: float = _factors_option(
+        1.0,
+        "model_fraction",
+        "tau2; the metric M of the quadratic model, which sets alpha and mu, is that of this part of the batch, drawn at "
+        "random and apart from the factors' one; the gradient is that of all of it",
+        unit="1",
+        bounds=PART,
+        reference=f"{KRONECKER}, section 8",
+        later=True,
+    )
+    targets: str = _factors_option(
+        "sampled",
+        "factor_targets",
+        "targets whose gradients e make up S = E[e e^T]: sampled from the model, once for each sample; exact, all of "
+        "them, by the columns of the output metric's factor B, which costs a backward pass for each output; empirical, "
+        "those of the data, which makes factors of the empirical Fisher matrix. Energies have sampled: walkers are",
+        unit="",
+        bounds=one_of(FACTOR_TARGETS),
+        reference=f"{KRONECKER}, section 5",
+        later=True,
     )
 
     def __post_init__(self) -> None:

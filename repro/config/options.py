@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
-from repro.config.checks import LARGEST_INTEGER, choice, fraction, integer, real, shown, suggestion
+from repro.config.checks import LARGEST_INTEGER, OPTIONAL, SMALLEST, choice, fraction, integer, real, shown, suggestion
 from repro.errors import InputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -50,6 +50,7 @@ POSITIVE = Bounds("above 0", lambda part, attribute, name: real(part, attribute,
 NOT_NEGATIVE = Bounds("0 or above", _between(0.0, None, "not be negative"))
 FRACTION = Bounds("above 0 and below 1", fraction)
 BELOW_ONE = Bounds("at least 0 and below 1", _between(0.0, 1.0, "be at least 0 and below 1", excluded=True))
+PART = Bounds("above 0, at most 1", _between(SMALLEST, 1.0, "be above 0 and at most 1"))
 FROM_0_TO_1 = Bounds("between 0 and 1", _between(0.0, 1.0, "be between 0 and 1"))
 
 
@@ -100,10 +101,15 @@ def option(
     group: str,
     reference: str,
     unset: str = "",
+    later: bool = False,
 ) -> Any:
-    """A field of a dataclass that is an option; arguments as the attributes of :class:`Option`."""
+    """A field of a dataclass that is an option; arguments as the attributes of :class:`Option`.
+
+    Args:
+        later: whether configurations were stored before there was this option: they keep their content hash.
+    """
     said = Option(name, meaning, unit, bounds, group, reference, unset)
-    return dataclasses.field(default=default, metadata={_OPTION: said})
+    return dataclasses.field(default=default, metadata={_OPTION: said, **(OPTIONAL if later else {})})
 
 
 def check_options(part: Any) -> None:

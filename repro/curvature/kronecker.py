@@ -10,8 +10,10 @@ factored Tikhonov regularisation: section 6.3 there).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -85,6 +87,14 @@ def spectrum(factor: Array) -> Spectrum:
     return Spectrum(jnp.maximum(values, 0.0), vectors)
 
 
+def _balance(mean: Callable[[Any], Array], *factors: Any) -> Array:
+    """Pi, from the mean eigenvalues of A and S."""
+    mean_inputs, mean_sensitivities = (
+        jnp.maximum(value := mean(factor), jnp.finfo(value.dtype).tiny) for factor in factors
+    )
+    return jnp.sqrt(mean_inputs / mean_sensitivities)
+
+
 def kronecker_solve(inputs: Spectrum, sensitivities: Spectrum, block: Array, gamma: ArrayLike) -> Array:
     """(A + gamma pi I)^-1 block (S + gamma/pi I)^-1 with pi^2 = (tr A / dim A) / (tr S / dim S).
 
@@ -94,10 +104,26 @@ def kronecker_solve(inputs: Spectrum, sensitivities: Spectrum, block: Array, gam
         block: gradient of the layer, shape ``(I + S, O)``.
         gamma: strength of the regularisation, positive.
     """
-    tiny = jnp.finfo(block.dtype).tiny
-    mean_inputs = jnp.maximum(jnp.mean(inputs.values), tiny)
-    mean_sensitivities = jnp.maximum(jnp.mean(sensitivities.values), tiny)
-    pi = jnp.sqrt(mean_inputs / mean_sensitivities)
+    pi = _balance(lambda spectrum: jnp.mean(spectrum.values), inputs, sensitivities)
     rotated = inputs.vectors.T @ block @ sensitivities.vectors
     damped = (inputs.values + gamma * pi)[:, None] * (sensitivities.values + gamma / pi)
     return inputs.vectors @ (rotated / damped) @ sensitivities.vectors.T
+
+
+def damped_inverse(factors: KroneckerFactors, gamma: ArrayLike) -> KroneckerFactors:
+    """(A + gamma pi I)^-1 and (S + gamma/pi I)^-1 by Cholesky decompositions; pi as in :func:`kronecker_solve`.
+
+    Args:
+        factors: A and S of a layer.
+        gamma: strength of the regularisation, positive.
+
+    Returns:
+        The two inverses, of the shapes of A and S; not a number where rounding leaves a matrix that is not positive.
+    """
+    pi = _balance(lambda factor: jnp.trace(factor) / factor.shape[0], *factors)
+
+    def inverse(factor: Array, shift: Array) -> Array:
+        identity = jnp.eye(factor.shape[0], dtype=factor.dtype)
+        return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(factor + shift * identity), True), identity)
+
+    return KroneckerFactors(inverse(factors.inputs, gamma * pi), inverse(factors.sensitivities, gamma / pi))

@@ -17,7 +17,7 @@ from jax import Array
 from repro.curvature.output_metrics import OutputMetric
 from repro.numerics.batching import largest_divisor, map_in_batches, sum_in_batches
 from repro.numerics.sharding import mean_from_sums
-from repro.parameters.partition import Partition, replaced
+from repro.parameters.partition import Blocks, Partition, replaced
 
 PerSample = Callable[[Any, Array], Array]
 """(params, walkers (W, A)) -> numbers (N, W)."""
@@ -38,6 +38,9 @@ class LinearizedJacobian:
         self.blocks = len(values)
         self._function, self._x, self._parts, self._values = function, x, parts, values
         self._pushes, self._pulls = [], []
+        # A whole vector at once: one pass through the model instead of one for each block.
+        _, self._push = jax.linearize(lambda blocks: in_chunks(lambda y: function(parts.join(blocks), y), x, chunk), values)
+        self._pull = jax.linear_transpose(self._push, values)
         for index, block in enumerate(values):
 
             def of_block(value: Array, index: int = index) -> Array:
@@ -58,6 +61,14 @@ class LinearizedJacobian:
     def pull(self, index: int, weights: Array) -> Array:
         """This block of J^T r."""
         return self._pulls[index](weights)[0]
+
+    def push_all(self, v: Blocks) -> Array:
+        """J v, shape ``(N, W)``."""
+        return self._push(v)
+
+    def pull_all(self, weights: Array) -> Blocks:
+        """J^T r for r of shape ``(N, W)``."""
+        return self._pull(weights)[0]
 
     def squares(self, index: int, output: OutputMetric | None = None) -> Array:
         """Squared entries of B^T J (of J without an output metric), from explicit rows of a few samples at a time."""

@@ -35,6 +35,18 @@ class OutputMetric(Protocol):
         """The metric of one sample, on arrays ``(N, 1)``."""
 
 
+def factor_columns(metric: OutputMetric, outputs: Array) -> Array:
+    """The columns of B, N vectors at each sample, shape ``(N, N, S)`` with the number of the column first.
+
+    Args:
+        metric: G_z = B B^T.
+        outputs: of the shape ``(N, S)`` and type that its vectors have.
+    """
+    transposed = jax.linear_transpose(metric.factor_transpose, outputs)
+    units = jnp.eye(outputs.shape[0], dtype=outputs.dtype)
+    return jax.vmap(lambda unit: transposed(jnp.broadcast_to(unit[:, None], outputs.shape))[0])(units)
+
+
 class Euclidean(NamedTuple):
     """G_z = scale: squared errors of a Gaussian with variance 1 / scale.
 

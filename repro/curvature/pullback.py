@@ -50,6 +50,8 @@ class Pullback:
 
     def features(self, v: Blocks) -> Array:
         """J v, shape ``(N, S)``."""
+        if isinstance(self.jacobian, LinearizedJacobian):
+            return self.jacobian.push_all(v)
         first, *others = (self.jacobian.push(index, block) for index, block in enumerate(v))
         return sum(others, start=first)
 
@@ -59,6 +61,8 @@ class Pullback:
     def matvec(self, v: Blocks) -> Blocks:
         """M v."""
         weights = self._weighted(self.features(v))
+        if isinstance(self.jacobian, LinearizedJacobian):
+            return psum(self.jacobian.pull_all(weights))
         return psum(tuple(self.jacobian.pull(index, weights) for index in range(len(v))))
 
     def block_matvec(self, index: int, block: Array) -> Array:

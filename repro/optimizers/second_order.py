@@ -12,27 +12,25 @@ M. Drissi et al., arXiv:2401.17550.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from repro.config import DampingConfig, MinresConfig, SecondOrderConfig
+from repro.config import DampingConfig, FactorsConfig, MinresConfig, SecondOrderConfig
 from repro.curvature.kronecker import (
     KroneckerFactors,
-    Spectrum,
     kronecker_factors,
-    kronecker_solve,
     moving_average,
-    spectrum,
 )
 from repro.curvature.pullback import Curvature, Pullback
 from repro.errors import InputError
 from repro.numerics.loops import traced_once
 from repro.numerics.sharding import pmean
 from repro.optimizers.base import Optimizer, StepJudge, checked_grads, checked_params, distinct_zeros
+from repro.optimizers.factor_inverses import FactorInverses, compares_gammas, initial_inverses
 from repro.optimizers.levenberg_marquardt import (
     adapted_damping,
     adapted_damping_released,
@@ -88,6 +86,7 @@ class SecondOrderState(NamedTuple):
         factors: moving averages of the Kronecker factors, or ().
         predicted: change of the energy that the model predicts for the last update.
         report: scalars of the last update.
+        inverses: of the factors, where not every epoch makes them anew; else ().
     """
 
     epoch: Array
@@ -97,12 +96,14 @@ class SecondOrderState(NamedTuple):
     factors: tuple[KroneckerFactors, ...]
     predicted: Array
     report: dict[str, Array]
+    inverses: Any = ()
 
 
 class _Direction(NamedTuple):
     delta: Blocks
     residual: Array
     iterations: Array
+    inverses: Any = ()
 
 
 class _Step(NamedTuple):
@@ -116,6 +117,7 @@ class _Step(NamedTuple):
     gamma: Array
     residual: Array
     iterations: Array
+    inverses: Any = ()
 
 
 def second_order(problem: Problem, composition: Composition, config: SecondOrderConfig) -> Optimizer:
@@ -131,11 +133,7 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
             of the problem are not known.
     """
     name = config.name
-    if config.factors is not None and not problem.layered:
-        raise InputError(
-            f"optimizer = {name!r}: needs the linear maps of the state for its Kronecker factors, and those of "
-            "this state are not known; use ngd or dgd, which do without"
-        )
+    _require_factors(problem, config)
     require_curvatures(problem, composition.curvatures, name)
 
     def init(params: Any) -> SecondOrderState:
@@ -146,20 +144,25 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
         parts = geometry.partition
         g = parts.split(checked_grads(grads, params, name))
         damping, previous, zero = state.damping, state.previous, jnp.zeros((), g[0].dtype)
-        factors = _averaged_factors(state, geometry, composition, config)
-        spectra = tuple((spectrum(a), spectrum(s)) for a, s in factors)
-        model = geometry.curvature(composition.model)
+        factors: tuple[KroneckerFactors, ...] = ()
+        inverses = None
+        if config.factors is not None:
+            part = _part(problem, geometry, params, batch, config.factors.factor_fraction, 0)
+            factors = _averaged_factors(state, part, composition, config.factors)
+            inverses = FactorInverses(factors, state.inverses, state.epoch, config.factors)
+        model = _model(problem, geometry, params, batch, composition, config)
         systems: tuple[_LayerSystem, ...] = ()
         if composition.metric is not None:
             metric = geometry.curvature(composition.metric)
             systems = tuple(_layer_system(metric, index, block) for index, block in enumerate(g))
 
         def direction(gamma: Array) -> _Direction:
-            start = _kronecker_direction(spectra, g, gamma) if spectra else _momentum(previous, config)
+            start, kept = (_momentum(previous, config), ()) if inverses is None else inverses.solve(g, gamma)
             if not systems:
-                return _Direction(start, zero, zero)
+                return _Direction(start, zero, zero, kept)
             assert config.minres is not None
-            return _minres_direction(systems, g, start, damping, config.minres, composition.shifted_start)
+            found = _minres_direction(systems, g, start, damping, config.minres, composition.shifted_start)
+            return found._replace(inverses=kept)
 
         def step_of(gamma: Array) -> _Step:
             return _scaled_step(direction(gamma), g, previous, model, damping, gamma)
@@ -175,6 +178,7 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
             factors=factors,
             predicted=step.value if composition.signed_ratio else released,
             report=report,
+            inverses=() if inverses is None else inverses.to_keep(step.inverses),
         )
         return parts.join(step.update), following
 
@@ -230,7 +234,9 @@ def _initial_state(blocks: Blocks, config: SecondOrderConfig) -> SecondOrderStat
         factors = tuple(KroneckerFactors(*(jnp.zeros((size, size), dtype) for size in block.shape)) for block in blocks)
     report = distinct_zeros(_reported(config), dtype)
     previous = jax.tree.map(jnp.zeros_like, blocks)
-    return SecondOrderState(jnp.zeros((), jnp.int32), damping, gamma, previous, factors, jnp.zeros((), dtype), report)
+    inverses = () if config.factors is None else initial_inverses(blocks, config.factors)
+    predicted = jnp.zeros((), dtype)
+    return SecondOrderState(jnp.zeros((), jnp.int32), damping, gamma, previous, factors, predicted, report, inverses)
 
 
 def _reported(config: SecondOrderConfig) -> tuple[str, ...]:
@@ -255,14 +261,48 @@ def _report(step: _Step, damping: Array, config: SecondOrderConfig) -> dict[str,
     return {name: jnp.copy(known[name]) for name in _reported(config)}
 
 
+def _require_factors(problem: Problem, config: SecondOrderConfig) -> None:
+    """Refuses a problem that does not have the Kronecker factors of a configuration."""
+    if config.factors is None:
+        return
+    if not problem.layered:
+        raise InputError(
+            f"optimizer = {config.name!r}: needs the linear maps of the state for its Kronecker factors, and those of "
+            "this state are not known; use ngd or dgd, which do without"
+        )
+    if config.factors.targets != "sampled" and config.factors.targets not in problem.factor_targets:
+        raise InputError(
+            f"factor_targets = {config.factors.targets!r}: this problem has {', '.join(problem.factor_targets)}"
+        )
+
+
+def _part(
+    problem: Problem, whole: Geometry, params: Any, batch: Mapping[str, Any], fraction: float, number: int, *names: str
+) -> Geometry:
+    """The geometry at a part of the batch, for the named curvatures."""
+    return whole if fraction == 1.0 else problem.geometry(params, names, problem.part(batch, fraction, number))
+
+
 def _averaged_factors(
-    state: SecondOrderState, geometry: Geometry, composition: Composition, config: SecondOrderConfig
+    state: SecondOrderState, geometry: Geometry, composition: Composition, config: FactorsConfig
 ) -> tuple[KroneckerFactors, ...]:
-    layers = geometry.layers
-    if config.factors is None or layers is None:
-        return ()
+    layers = geometry.factor_layers(config.targets)
+    assert layers is not None
     now = kronecker_factors(layers, centred=composition.centred_factors, scale=composition.factor_scale)
-    return moving_average(state.factors, now, state.epoch, config.factors.memory)
+    return moving_average(state.factors, now, state.epoch, config.memory)
+
+
+def _model(
+    problem: Problem,
+    whole: Geometry,
+    params: Any,
+    batch: Mapping[str, Any],
+    composition: Composition,
+    config: SecondOrderConfig,
+) -> Curvature:
+    """The curvature of the quadratic model."""
+    fraction = 1.0 if config.factors is None else config.factors.model_fraction
+    return _part(problem, whole, params, batch, fraction, 1, composition.model).curvature(composition.model)
 
 
 def _momentum(previous: Blocks, config: SecondOrderConfig) -> Blocks:
@@ -321,6 +361,7 @@ def _scaled_step(
         gamma,
         found.residual,
         found.iterations,
+        found.inverses,
     )
 
 
@@ -331,7 +372,7 @@ def _chosen_step(
     if config.factors is None:
         return step_of(zero)
     # One loop over three candidates or one, not two branches: what is in it is compiled once.
-    compare = state.epoch % config.factors.interval == 0
+    compare = compares_gammas(state.epoch, config.factors)
     candidates = jnp.where(compare, gamma_candidates(state.gamma, config.factors), state.gamma)
     return _best_of(step_of, candidates, jnp.where(compare, len(candidates), 1))
 
@@ -347,10 +388,6 @@ def _best_of(step_of: Callable[[Array], _Step], candidates: Array, count: Array)
         return jax.tree.map(lambda old, new: jnp.where(chosen, new, old), best, step)
 
     return jax.lax.fori_loop(0, count, better, jax.tree.map(jnp.zeros_like, shapes))
-
-
-def _kronecker_direction(spectra: tuple[tuple[Spectrum, Spectrum], ...], grads: Blocks, gamma: Array) -> Blocks:
-    return tuple(kronecker_solve(a, s, block, gamma) for (a, s), block in zip(spectra, grads, strict=True))
 
 
 class _LayerSystem(NamedTuple):

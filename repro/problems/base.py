@@ -102,6 +102,9 @@ class Geometry(Protocol):
     def layers(self) -> tuple[LinearLayer, ...] | None:
         """The linear maps that the blocks are the weights of, or None where they are not known."""
 
+    def factor_layers(self, targets: str) -> tuple[LinearLayer, ...] | None:
+        """The same, with the sensitivities of other targets: one of the problem's :attr:`Problem.factor_targets`."""
+
     def curvature(self, name: str) -> Curvature:
         """One of the problem's curvatures."""
 
@@ -128,12 +131,15 @@ class Problem(Protocol):
         has_protocols: whether the printed and the released algorithm of the study differ for it; if not, optimisers do
             what is printed.
         tells_damping: whether the samples set the scale of the proximal step's damping.
+        factor_targets: of which targets Kronecker factors can be made, of :data:`repro.config.FACTOR_TARGETS`.
     """
 
     @property
     def curvatures(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def layered(self) -> bool: ...  # noqa: D102
+    @property
+    def factor_targets(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def tells_damping(self) -> bool: ...  # noqa: D102
     @property
@@ -168,6 +174,15 @@ class Problem(Protocol):
 
     def robust(self, values: Array) -> Array:
         """Values of the objective with outliers clipped, shape ``(S,)``."""
+
+    def part(self, batch: Mapping[str, Any], fraction: float, number: int) -> Mapping[str, Any]:
+        """A batch of a part of the samples of another.
+
+        Args:
+            batch: of the evaluation.
+            fraction: of the samples, above 0 and at most 1; at least one sample is taken.
+            number: tells several parts of one batch apart.
+        """
 
     def geometry(self, params: Any, wanted: Iterable[str], batch: Mapping[str, Any]) -> Geometry:
         """The geometry at the samples of :attr:`Evaluation.batch`.

@@ -73,11 +73,11 @@ class HaikuLayers:
             params: where.
             x: inputs of the network, shape ``(S, ...)``.
             slopes: from the outputs ``(S, N)`` to what is propagated back, ``(S, N)``: the sensitivities are the
-                derivatives of its inner product with the outputs.
+                derivatives of its inner product with the outputs. If it is ``(M, S, N)``, there are M of them.
 
         Returns:
             Of each, own inputs ``(1, S, I)``, mean ``(S, 0)``, constant ``(S, 1)``, or ``(S, 0)`` without bias, and
-            sensitivity ``(1, S, O)``.
+            sensitivity ``(1, S, O)``, or ``(M, S, O)``.
 
         Raises:
             InputError: naming a module that is no ``hk.Linear``, is called twice, or not on one row for each sample.
@@ -115,11 +115,12 @@ class HaikuLayers:
             return outputs, seen
 
         outputs, pull, seen = jax.vjp(shifted, zeros, has_aux=True)
-        (sensitivities,) = pull(slopes(outputs))
+        slope = slopes(outputs)
+        (sensitivities,) = jax.vmap(pull)(slope) if slope.ndim == 3 else pull(slope)
         none = jnp.zeros((samples, 0), outputs.dtype)
         constants = [jnp.ones((samples, 1), outputs.dtype) if "b" in params[name] else none for name in names]
         return tuple(
-            LinearLayer(seen[name][None], none, constant, sensitivities[name][None])
+            LinearLayer(seen[name][None], none, constant, sensitivities[name].reshape(-1, *zeros[name].shape))
             for name, constant in zip(names, constants, strict=True)
         )
 

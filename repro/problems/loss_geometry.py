@@ -44,11 +44,11 @@ class LossGeometry:
         terms: of the objective.
         params: where.
         parts: the blocks of the parameters.
-        find_layers: the linear maps, or None where they are not known.
+        find_layers: the linear maps for some targets, or None where they are not known.
     """
 
     def __init__(
-        self, terms: Terms, params: Any, parts: Partition, find_layers: Callable[[], tuple[LinearLayer, ...] | None]
+        self, terms: Terms, params: Any, parts: Partition, find_layers: Callable[[str], tuple[LinearLayer, ...] | None]
     ) -> None:
         self._terms, self._params, self._parts, self._find_layers = terms, params, parts, find_layers
 
@@ -60,7 +60,11 @@ class LossGeometry:
     @cached_property
     def layers(self) -> tuple[LinearLayer, ...] | None:
         """The linear maps, where they are known, with sampled sensitivities."""
-        return self._find_layers()
+        return self.factor_layers("sampled")
+
+    def factor_layers(self, targets: str) -> tuple[LinearLayer, ...] | None:
+        """The linear maps, where they are known, with the sensitivities of these targets."""
+        return self._find_layers(targets)
 
     def curvature(self, name: str) -> Curvature:
         """One of :data:`CURVATURES`."""
@@ -82,8 +86,8 @@ class LossGeometry:
             lambda blocks: parts.join(from_eigenbases(bases, blocks)),
         )
 
-        def layers() -> tuple[LinearLayer, ...] | None:
-            found = self.layers
+        def layers(targets: str) -> tuple[LinearLayer, ...] | None:
+            found = self.layers if targets == "sampled" else self.factor_layers(targets)
             return None if found is None else tuple(map(turned_layer, found, bases))
 
         return LossGeometry(self._terms, self._params, turned, layers)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 from jax import Array
 
+from repro.config import FACTOR_TARGETS
 from repro.errors import InputError
 from repro.numerics.sharding import global_count, pmean, psum
 from repro.parameters.linear_layers import LinearLayer
@@ -16,6 +18,9 @@ from repro.parameters.partition import Partition, partition
 from repro.problems.base import Metrics
 from repro.problems.loss_geometry import CURVATURES, LossGeometry
 from repro.problems.terms import Terms, joint_values
+
+
+Layers = tuple[LinearLayer, ...] | None
 
 
 class LossEvaluation(NamedTuple):
@@ -49,9 +54,9 @@ class LossProblem(ABC):
             InputError: if something is missing in the batch, or does not fit together.
         """
 
-    def layers_of(self, params: Any, batch: Mapping[str, Any]) -> tuple[LinearLayer, ...] | None:
-        """The linear maps at a batch, or None where they are not known."""
-        del params, batch
+    def layers_of(self, params: Any, batch: Mapping[str, Any], targets: str = "sampled") -> Layers:
+        """The linear maps at a batch, with the sensitivities of some targets; None where they are not known."""
+        del params, batch, targets
         return None
 
     @property
@@ -63,6 +68,11 @@ class LossProblem(ABC):
     def layered(self) -> bool:
         """Whether the linear maps are known."""
         return False
+
+    @property
+    def factor_targets(self) -> tuple[str, ...]:
+        """All of :data:`repro.config.FACTOR_TARGETS`, as the losses are those of exponential families."""
+        return FACTOR_TARGETS
 
     @property
     def tells_damping(self) -> bool:
@@ -121,7 +131,7 @@ class LossProblem(ABC):
         """
         del wanted
         terms = self.terms_of(batch)
-        return LossGeometry(terms, params, self.partition(params), lambda: self.layers_of(params, batch))
+        return LossGeometry(terms, params, self.partition(params), partial(self.layers_of, params, batch))
 
 
 def draw_rows(key: Array, total: int, count: int | None, name: str) -> Array | None:

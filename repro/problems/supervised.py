@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from repro.config.checks import choice, integer, real
+from repro.curvature.output_metrics import factor_columns
 from repro.errors import InputError
 from repro.numerics.sharding import pmean
 from repro.parameters.linear_layers import LinearLayer
 from repro.parameters.partition import Partition
 from repro.problems.base import Metrics, required
 from repro.problems.losses import LOSSES
-from repro.problems.mean_loss import LossEvaluation, LossProblem, draw_rows, gathered
+from repro.problems.mean_loss import Layers, LossEvaluation, LossProblem, draw_rows, gathered
 from repro.problems.terms import Term, Terms, penalty, samples_first
 
 
@@ -32,7 +34,8 @@ class LinearMaps(Protocol):
         Args:
             params: where.
             x: inputs of the model, shape ``(S, ...)``.
-            slopes: from the outputs ``(S, N)`` to what is propagated back to the sensitivities, ``(S, N)``.
+            slopes: from the outputs ``(S, N)`` to what is propagated back to the sensitivities: ``(S, N)``, or
+                ``(M, S, N)`` for M vectors at each sample, which make M sensitivities.
         """
 
 
@@ -131,17 +134,41 @@ class Supervised(LossProblem):
         own = Term(outputs, LOSSES[self.loss], inputs, targets, self.chunk or inputs.shape[0], drawn)
         return (own, penalty(self.l2, inputs.dtype)) if self.l2 else (own,)
 
-    def layers_of(self, params: Any, batch: Mapping[str, Any]) -> tuple[LinearLayer, ...] | None:
-        """The linear maps at the inputs, with the sensitivities of targets drawn from the model.
+    def layers_of(self, params: Any, batch: Mapping[str, Any], targets: str = "sampled") -> Layers:
+        """The linear maps at the inputs, with the sensitivities of some targets.
+
+        Args:
+            params: where.
+            batch: of the evaluation.
+            targets: "sampled" from the model with the batch's key; "empirical", those of the batch; or "exact", the N
+                columns of the output metric's factor, whose sensitivities have N rows for each sample.
 
         Raises:
-            InputError: if inputs or key are missing.
+            InputError: if inputs, or the key or the targets that are wanted, are missing.
         """
         if self.layers is None:
             return None
-        inputs, key = required(batch, "inputs", "key")
-        metric = LOSSES[self.loss].metric
-        return self.layers.layers(params, inputs, lambda outputs: metric(outputs.T).sample(key, outputs.T).T)
+        loss = LOSSES[self.loss]
+        (inputs,) = required(batch, "inputs")
+        if targets == "exact":
+            return self.layers.layers(params, inputs, lambda z: jnp.swapaxes(factor_columns(loss.metric(z.T), z.T), 1, 2))
+        if targets == "empirical":
+            term, *_ = self.terms_of(batch)
+            return self.layers.layers(params, inputs, lambda z: term.slopes(z.T).T)
+        (key,) = required(batch, "key")
+        return self.layers.layers(params, inputs, lambda z: loss.metric(z.T).sample(key, z.T).T)
+
+    def part(self, batch: Mapping[str, Any], fraction: float, number: int) -> Mapping[str, Any]:
+        """Some of the samples, drawn without replacement by the batch's key.
+
+        Raises:
+            InputError: if inputs, targets or key are missing.
+        """
+        inputs, targets, key = required(batch, "inputs", "targets", "key")
+        of_rows, of_targets = jax.random.split(jax.random.fold_in(key, number))
+        count = max(1, round(fraction * inputs.shape[0]))
+        rows = draw_rows(of_rows, inputs.shape[0], count, "fraction")
+        return {"inputs": gathered(inputs, rows), "targets": gathered(targets, rows), "key": of_targets}
 
     def metrics(self, evaluation: LossEvaluation, data: Any, drawn: Any) -> Metrics:
         """``"loss"``, and ``"error"``: the share of wrong classes, or the squared error of a sample's prediction."""

@@ -154,6 +154,11 @@ class MonteCarlo:
         return True
 
     @property
+    def factor_targets(self) -> tuple[str, ...]:
+        """Walkers are samples of the state."""
+        return ("sampled",)
+
+    @property
     def residuals_follow_outputs(self) -> bool:
         """False: local energies are not errors of ln|psi|."""
         return False
@@ -213,6 +218,12 @@ class MonteCarlo:
     def robust(self, values: Array) -> Array:
         """Local energies, clipped."""
         return clip_local_energies(values, self.lower_median)
+
+    def part(self, batch: Mapping[str, Any], fraction: float, number: int) -> Mapping[str, Any]:
+        """The first of the walkers, of each device: chains are independent of each other, and any part is as good."""
+        del number
+        count = max(1, round(fraction * batch["walkers"].shape[0]))
+        return {name: values[:count] for name, values in batch.items()}
 
     def geometry(self, params: Any, wanted: Iterable[str], batch: Mapping[str, Any]) -> MonteCarloGeometry:
         """At ``walkers`` of shape ``(W, A)`` or ``(W, n, d)`` with their unclipped ``local_energies``, shape ``(W,)``.
@@ -275,6 +286,11 @@ class MonteCarloGeometry:
     def layers(self) -> tuple[LinearLayer, ...] | None:
         """The linear maps, where they are known."""
         return self.derivatives.layers
+
+    def factor_layers(self, targets: str) -> tuple[LinearLayer, ...] | None:
+        """The linear maps; walkers are samples of the state, so that there are no other targets."""
+        del targets
+        return self.layers
 
     def curvature(self, name: str) -> Curvature:
         """One of :data:`CURVATURES`."""
