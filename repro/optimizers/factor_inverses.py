@@ -54,35 +54,45 @@ class FactorInverses:
     """
 
     def __init__(self, factors: Factors, kept: Any, epoch: Array, config: FactorsConfig) -> None:
-        self._factors, self._kept, self._config = factors, kept, config
-        self._epoch = epoch
-        if config.inverse == "eigenvectors":
-            self._spectra = self._if_due(lambda: tuple((spectrum(a), spectrum(s)) for a, s in factors))
+        self._factors, self._kept, self._epoch, self._config = factors, kept, epoch, config
+        self._always, self._cholesky = config.inverse_interval == 1, config.inverse == "cholesky"
+        if not self._cholesky:
+            self._spectra = self._if_due(self._diagonalised, lambda: kept)
 
-    def solve(self, grads: Blocks, gamma: Array) -> tuple[Blocks, Any]:
-        """(A + gamma pi)^-1 block (S + gamma / pi)^-1 of every layer, and what to keep of the inverses."""
-        if self._config.inverse == "eigenvectors":
+    def solve(self, grads: Blocks, gamma: Array) -> Blocks:
+        """(A + gamma pi)^-1 block (S + gamma / pi)^-1 of every layer."""
+        if not self._cholesky:
             pairs = zip(self._spectra, grads, strict=True)
-            return tuple(kronecker_solve(a, s, block, gamma) for (a, s), block in pairs), ()
-        inverses = self._if_due(lambda: tuple(damped_inverse(factor, gamma) for factor in self._factors))
-        solved = tuple(a @ block @ s for (a, s), block in zip(inverses, grads, strict=True))
-        return solved, () if self._config.inverse_interval == 1 else inverses
+            return tuple(kronecker_solve(a, s, block, gamma) for (a, s), block in pairs)
 
-    def to_keep(self, of_step: Any) -> Any:
+        def applied(inverses: Factors) -> Blocks:
+            return tuple(a @ block @ s for (a, s), block in zip(inverses, grads, strict=True))
+
+        # A branch gives the direction, not the inverses: matrices that are only read are not copied.
+        return self._if_due(lambda: applied(self._inverted(gamma)), lambda: applied(self._kept))
+
+    def to_keep(self, gamma: Array) -> Any:
         """What the state keeps.
 
         Args:
-            of_step: what :meth:`solve` gave with the gamma that was chosen.
+            gamma: the one that was chosen. Cholesky decompositions are made once more for it: to carry those of every
+                candidate through the comparison would cost all epochs more than that.
         """
-        if self._config.inverse_interval == 1 or self._config.inverse == "cholesky":
-            return of_step
-        return self._spectra
+        if self._always:
+            return ()
+        return self._if_due(lambda: self._inverted(gamma), lambda: self._kept) if self._cholesky else self._spectra
 
-    def _if_due(self, made: Callable[[], Any]) -> Any:
-        """Made anew where that is due; the branch that is not taken is not computed."""
-        if self._config.inverse_interval == 1:
+    def _diagonalised(self) -> tuple[tuple[Spectrum, Spectrum], ...]:
+        return tuple((spectrum(a), spectrum(s)) for a, s in self._factors)
+
+    def _inverted(self, gamma: Array) -> Factors:
+        return tuple(damped_inverse(factor, gamma) for factor in self._factors)
+
+    def _if_due(self, made: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Made anew in the epochs that invert; the branch that is not taken is not computed."""
+        if self._always:
             return made()
         due = (self._epoch % self._config.inverse_interval == 0) | (self._epoch < FIRST_EPOCHS)
-        if self._config.inverse == "cholesky":
+        if self._cholesky:
             due |= compares_gammas(self._epoch, self._config)
-        return jax.lax.cond(due, made, lambda: self._kept)
+        return jax.lax.cond(due, made, otherwise)

@@ -103,7 +103,6 @@ class _Direction(NamedTuple):
     delta: Blocks
     residual: Array
     iterations: Array
-    inverses: Any = ()
 
 
 class _Step(NamedTuple):
@@ -117,7 +116,6 @@ class _Step(NamedTuple):
     gamma: Array
     residual: Array
     iterations: Array
-    inverses: Any = ()
 
 
 def second_order(problem: Problem, composition: Composition, config: SecondOrderConfig) -> Optimizer:
@@ -157,12 +155,11 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
             systems = tuple(_layer_system(metric, index, block) for index, block in enumerate(g))
 
         def direction(gamma: Array) -> _Direction:
-            start, kept = (_momentum(previous, config), ()) if inverses is None else inverses.solve(g, gamma)
+            start = _momentum(previous, config) if inverses is None else inverses.solve(g, gamma)
             if not systems:
-                return _Direction(start, zero, zero, kept)
+                return _Direction(start, zero, zero)
             assert config.minres is not None
-            found = _minres_direction(systems, g, start, damping, config.minres, composition.shifted_start)
-            return found._replace(inverses=kept)
+            return _minres_direction(systems, g, start, damping, config.minres, composition.shifted_start)
 
         def step_of(gamma: Array) -> _Step:
             return _scaled_step(direction(gamma), g, previous, model, damping, gamma)
@@ -178,7 +175,7 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
             factors=factors,
             predicted=step.value if composition.signed_ratio else released,
             report=report,
-            inverses=() if inverses is None else inverses.to_keep(step.inverses),
+            inverses=() if inverses is None else inverses.to_keep(step.gamma),
         )
         return parts.join(step.update), following
 
@@ -361,7 +358,6 @@ def _scaled_step(
         gamma,
         found.residual,
         found.iterations,
-        found.inverses,
     )
 
 
