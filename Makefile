@@ -74,13 +74,13 @@ lint: $(STAMP) ## ruff and mypy: 20 s
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min, needs a network
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --group dev pyproject.toml --output-file requirements/cpu.lock
+	  --group dev --extra mnist pyproject.toml --output-file requirements/cpu.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --group dev --extra cuda pyproject.toml --output-file requirements/cuda.lock
+	  --group dev --extra mnist --extra cuda pyproject.toml --output-file requirements/cuda.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --group dev --extra dmrg pyproject.toml --output-file requirements/dmrg.lock
+	  --group dev --extra mnist --extra dmrg pyproject.toml --output-file requirements/dmrg.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --group dev --extra peers pyproject.toml --output-file requirements/peers.lock
+	  --group dev --extra mnist --extra peers pyproject.toml --output-file requirements/peers.lock
 
 clean: ## remove the environment and everything made; the stored runs stay
 	rm -rf $(VENV) output report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

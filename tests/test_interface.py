@@ -24,19 +24,9 @@ from repro.study.runs.grid import KEYS
 
 # A module imports only from its own room and from the rooms before it.
 ROOMS = (
-    *("errors", "reading", "machine", "config", "numerics", "parameters", "curvature", "solvers", "problems", "vmc"),
-    *(
-        "optimizers",
-        "training",
-        "references",
-        "demonstrations",
-        "console",
-        "runtime",
-        "study",
-        "doctor",
-        "cli",
-        "__main__",
-    ),
+    *("errors", "reading", "machine", "config", "datasets", "numerics", "parameters", "curvature", "solvers"),
+    *("problems", "vmc", "optimizers", "training", "references", "demonstrations", "console", "runtime", "study"),
+    *("doctor", "cli", "__main__"),
 )
 STUDY_ROOMS = ("runs", "experiments", "benchmarks", "claims", "verification", "plots", "reports")
 CORE = ("numerics", "parameters", "curvature", "solvers", "problems", "vmc", "optimizers", "training")

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from repro.config.problems import DIGITS_TRAINING, DigitsConfig, widths
+from repro.config.problems import DigitsConfig, widths
+from repro.datasets import load_images
 from repro.problems.haiku_layers import HaikuLayers
 from repro.problems.supervised import Supervised
 from repro.problems.trainable import Trainable
 
 CLASSES = 10
-LARGEST_PIXEL = 16.0
 
 
 class Labelled(NamedTuple):
@@ -38,12 +38,10 @@ class Labelled(NamedTuple):
 @cache
 def digits_data() -> tuple[Labelled, Labelled]:
     """The pictures for training and those for the test, in double precision."""
-    from sklearn.datasets import load_digits
-
-    inputs, targets = load_digits(return_X_y=True)
-    order = np.random.RandomState(0).permutation(len(targets))
-    parts = order[:DIGITS_TRAINING], order[DIGITS_TRAINING:]
-    training, test = (Labelled(inputs[rows] / LARGEST_PIXEL, targets[rows].astype(np.int32)) for rows in parts)
+    found = load_images("digits")
+    parts = (found.training, found.training_labels), (found.test, found.test_labels)
+    # Sixteenths: single precision holds them exactly.
+    training, test = (Labelled(images.astype(np.float64), labels) for images, labels in parts)
     return training, test
 
 
