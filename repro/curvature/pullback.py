@@ -43,10 +43,13 @@ class Pullback:
     Attributes:
         jacobian: J, of N outputs at S samples.
         output: G_z, the metric over the outputs.
+        estimated: the diagonal of a layer, of the shape of its block, where it is estimated or known from elsewhere;
+            None where it is computed from the rows of J.
     """
 
     jacobian: Jacobian
     output: OutputMetric
+    estimated: Callable[[int], Array] | None = None
 
     def features(self, v: Blocks) -> Array:
         """J v, shape ``(N, S)``."""
@@ -75,6 +78,8 @@ class Pullback:
 
     def diagonal(self, index: int) -> Array:
         """Diagonal entries of M that belong to one layer, of the shape of its block."""
+        if self.estimated is not None:
+            return self.estimated(index)
         if isinstance(self.output, Euclidean):
             return self.output.scale * self.jacobian.squares(index)
         return self._explicit.squares(index, self.output)

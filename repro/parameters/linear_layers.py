@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from repro.numerics.sharding import mean_from_sums
+
 
 class LinearLayer(NamedTuple):
     """One linear map, at all walkers.
@@ -45,3 +47,16 @@ class LinearLayer(NamedTuple):
         """All inputs of each particle, in the order of the rows, shape ``(A, W, I + S)``."""
         shared = self.shared
         return jnp.concatenate([self.own, jnp.broadcast_to(shared, (self.own.shape[0], *shared.shape))], axis=-1)
+
+
+def squared_gradients(layer: LinearLayer) -> Array:
+    """E[(a e^T)^2], entry by entry: the mean over the samples of the squared gradients of single ones.
+
+    Args:
+        layer: of one particle, so that a single product a e^T is the gradient of a sample.
+
+    Returns:
+        Of the shape of the matrix, ``(I + S, O)``.
+    """
+    (inputs,), (sensitivity,) = layer.inputs, layer.sensitivity
+    return mean_from_sums((inputs**2).T @ sensitivity**2, inputs.shape[0])

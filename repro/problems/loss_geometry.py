@@ -15,8 +15,8 @@ four of the :data:`CURVATURES` are one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from jax import Array
 
 from repro.curvature.eigenbasis import Eigenbasis, from_eigenbases, to_eigenbases, turned_layer
 from repro.curvature.pullback import Curvature, CurvatureSum
-from repro.parameters.linear_layers import LinearLayer
+from repro.parameters.linear_layers import LinearLayer, squared_gradients
 from repro.parameters.partition import Partition
 from repro.problems.base import MeasuredChange, SampleSpace
 from repro.problems.terms import Terms
@@ -36,6 +36,9 @@ EMPIRICAL = "empirical-fisher"
 far from a good fit (F. Kunstner, L. Balles, P. Hennig, NeurIPS 2019)."""
 CURVATURES = (*GAUSS_NEWTON, EMPIRICAL)
 
+FindLayers = Callable[[str], tuple[LinearLayer, ...] | None]
+"""From targets, one of :data:`repro.config.FACTOR_TARGETS`, to the linear maps with their sensitivities."""
+
 
 class LossGeometry:
     """See :class:`repro.problems.base.Geometry`.
@@ -44,12 +47,10 @@ class LossGeometry:
         terms: of the objective.
         params: where.
         parts: the blocks of the parameters.
-        find_layers: the linear maps for some targets, or None where they are not known.
+        find_layers: the linear maps for some targets; None where they are not known.
     """
 
-    def __init__(
-        self, terms: Terms, params: Any, parts: Partition, find_layers: Callable[[str], tuple[LinearLayer, ...] | None]
-    ) -> None:
+    def __init__(self, terms: Terms, params: Any, parts: Partition, find_layers: FindLayers | None) -> None:
         self._terms, self._params, self._parts, self._find_layers = terms, params, parts, find_layers
 
     @property
@@ -64,19 +65,38 @@ class LossGeometry:
 
     def factor_layers(self, targets: str) -> tuple[LinearLayer, ...] | None:
         """The linear maps, where they are known, with the sensitivities of these targets."""
-        return self._find_layers(targets)
+        return None if self._find_layers is None else self._find_layers(targets)
 
     def curvature(self, name: str) -> Curvature:
         """One of :data:`CURVATURES`."""
         if name == EMPIRICAL:
-            return _summed(term.empirical_fisher(self._params, self._parts) for term in self._terms)
+            return self._empirical
         if name in GAUSS_NEWTON:
             return self._gauss_newton
         raise ValueError(f"curvature {name!r}: is none of {', '.join(CURVATURES)}")
 
     @cached_property
+    def _empirical(self) -> Curvature:
+        known = self._squares("empirical")
+        return _summed(term.empirical_fisher(self._params, self._parts, known) for term in self._terms)
+
+    @cached_property
     def _gauss_newton(self) -> Curvature:
-        return _summed(term.gauss_newton(self._params, self._parts) for term in self._terms)
+        sampled = self._squares("sampled")
+        return _summed(term.gauss_newton(self._params, self._parts, sampled) for term in self._terms)
+
+    def _squares(self, targets: str) -> Callable[[int], Array] | None:
+        """The diagonal of E[g g^T] of each layer, with the gradients g of single samples at some targets.
+
+        It takes two passes through the model for all layers, and no memory for the gradients. None where the linear
+        maps are not known.
+        """
+        find_layers = self._find_layers
+        if find_layers is None:
+            return None
+        # Found when the first layer is asked for: there may be no key for targets that nobody needs.
+        found = cache(lambda: self.factor_layers(targets) if targets != "sampled" else self.layers)
+        return lambda index: squared_gradients(cast("tuple[LinearLayer, ...]", found())[index])
 
     def turned(self, bases: tuple[Eigenbasis, ...]) -> LossGeometry:
         """As if each layer's matrix were written in these coordinates: only the cut into blocks is another."""
@@ -90,7 +110,7 @@ class LossGeometry:
             found = self.layers if targets == "sampled" else self.factor_layers(targets)
             return None if found is None else tuple(map(turned_layer, found, bases))
 
-        return LossGeometry(self._terms, self._params, turned, layers)
+        return LossGeometry(self._terms, self._params, turned, None if self._find_layers is None else layers)
 
     def sample_space(self) -> SampleSpace:
         """The rows of all terms."""

@@ -131,7 +131,8 @@ class LossProblem(ABC):
         """
         del wanted
         terms = self.terms_of(batch)
-        return LossGeometry(terms, params, self.partition(params), partial(self.layers_of, params, batch))
+        find_layers = partial(self.layers_of, params, batch) if self.layered else None
+        return LossGeometry(terms, params, self.partition(params), find_layers)
 
 
 def draw_rows(key: Array, total: int, count: int | None, name: str) -> Array | None:

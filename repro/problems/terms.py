@@ -24,6 +24,14 @@ from repro.parameters.partition import Partition
 from repro.problems.base import ROUNDING, MeasuredChange, SampleSpace
 from repro.problems.losses import Loss, SumOfSquares
 
+Diagonal = Callable[[int], Array]
+"""From the number of a block to the diagonal entries that belong to it, of its shape."""
+
+EXACT_OUTPUTS = 64
+"""The most outputs of which the diagonal of J^T G_z J is computed exactly."""
+PROBES = 0
+"""Seed of the pseudo-gradients where the linear maps, whose own are drawn with the batch's key, are not known."""
+
 
 class Term(NamedTuple):
     """The mean over samples of a loss of outputs.
@@ -56,20 +64,46 @@ class Term(NamedTuple):
         """The derivative of each sample's loss in its outputs, shape ``(N, S)``."""
         return jax.grad(lambda z: jnp.sum(self.loss.values(z, self.targets)))(outputs)
 
-    def gauss_newton(self, params: Any, parts: Partition) -> Curvature:
-        """E[J^T G_z J]."""
-        jacobian = LinearizedJacobian(self.outputs, params, self.x, parts, self.chunk)
-        return Pullback(jacobian, self.loss.metric(self.at(params)))
+    def gauss_newton(self, params: Any, parts: Partition, sampled: Diagonal | None = None) -> Curvature:
+        """E[J^T G_z J], whose diagonal is exact up to :data:`EXACT_OUTPUTS` outputs and estimated beyond.
 
-    def empirical_fisher(self, params: Any, parts: Partition) -> Curvature:
-        """E[g g^T] of the gradients of single samples."""
+        The rows of J of a single sample take N times the memory of the parameters. With one pseudo-gradient e of mean
+        zero and covariance G_z for each sample, (J^T e)^2 has the diagonal as its mean (C. Bekas, E. Kokiopoulou, Y.
+        Saad, Appl. Numer. Math. 57, 1214 (2007), for the idea), and takes the memory of one row.
+
+        Args:
+            params: where.
+            parts: the blocks.
+            sampled: such an estimate, where one is at hand.
+        """
+        jacobian, outputs = LinearizedJacobian(self.outputs, params, self.x, parts, self.chunk), self.at(params)
+        metric = self.loss.metric(outputs)
+        if outputs.shape[0] <= EXACT_OUTPUTS:
+            return Pullback(jacobian, metric)
+        return Pullback(
+            jacobian,
+            metric,
+            sampled or self._sampled_squares(metric.sample(jax.random.key(PROBES), outputs), params, parts),
+        )
+
+    def _sampled_squares(self, slopes: Array, params: Any, parts: Partition) -> Diagonal:
+        """E[(J^T e)^2] for one e for each sample, shape ``(N, S)``."""
+
+        def along(theta: Any, index: Array) -> Array:
+            return jnp.sum(slopes[:, index] * self.outputs(theta, self.x[index]), axis=0, keepdims=True)
+
+        numbers = jnp.arange(self.x.shape[0])
+        return LinearizedJacobian(along, params, numbers, parts, self.chunk).squares
+
+    def empirical_fisher(self, params: Any, parts: Partition, known: Diagonal | None = None) -> Curvature:
+        """E[g g^T] of the gradients of single samples, with its diagonal where it is known already."""
 
         def values(theta: Any, index: Array) -> Array:
             return self.loss.values(self.outputs(theta, self.x[index]), self.targets[index])[None]
 
         # A sample and its target belong together: samples are counted, as a Jacobian takes a single array of them.
         numbers = jnp.arange(self.x.shape[0])
-        return Pullback(LinearizedJacobian(values, params, numbers, parts, self.chunk), Euclidean())
+        return Pullback(LinearizedJacobian(values, params, numbers, parts, self.chunk), Euclidean(), known)
 
     def sample_space(self, params: Any) -> SampleSpace:
         """B^T J and B^-1 dl/dz, both over the square root of S, of shapes ``(N S, P)`` and ``(N S,)``."""
@@ -100,12 +134,14 @@ Terms = tuple[Term, ...]
 class Penalty(Term):
     """A penalty eta / 2 |theta|^2; its curvature is known, whichever is asked for."""
 
-    def gauss_newton(self, params: Any, parts: Partition) -> MultipleOfIdentity:
+    def gauss_newton(self, params: Any, parts: Partition, sampled: Diagonal | None = None) -> MultipleOfIdentity:
         """Eta I."""
+        del sampled
         return MultipleOfIdentity(cast("SumOfSquares", self.loss).eta, parts.split(params))
 
-    def empirical_fisher(self, params: Any, parts: Partition) -> MultipleOfIdentity:
+    def empirical_fisher(self, params: Any, parts: Partition, known: Diagonal | None = None) -> MultipleOfIdentity:
         """Eta I: the samples take no part."""
+        del known
         return self.gauss_newton(params, parts)
 
 
