@@ -70,11 +70,12 @@ def dense_gauss_newton(problem: Problem, config: GaussNewtonConfig) -> Optimizer
 
     def update(grads: Any, state: GaussNewtonState, params: Any = None, **batch: Any) -> tuple[Any, GaussNewtonState]:
         geometry = problem.geometry(checked_params(params, config.name), (MODEL,), batch)
-        parts = geometry.partition
+        # Made here, not in the loop over columns: what a geometry has made it keeps, and a loop may be traced twice.
+        parts, model = geometry.partition, geometry.curvature(MODEL)
         g, restore = ravel_pytree(parts.split(checked_grads(grads, params, config.name)))
 
         def column(v: Array) -> Array:
-            product: Blocks = geometry.curvature(MODEL).matvec(restore(v))
+            product: Blocks = model.matvec(restore(v))
             return ravel_pytree(product)[0]
 
         identity = jnp.eye(g.size, dtype=g.dtype)
