@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         adam,
         dgd,
         gauss_newton,
+        hessian_free,
         kfac,
         minsr,
         natural_momentum,
@@ -45,8 +46,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "repro.optimizers": (
-        *("adam", "dgd", "gauss_newton", "kfac", "minsr", "natural_momentum", "ngd", "proximal_dgd", "qn_kfac"),
-        *("qn_mr_kfac", "sgd", "spring"),
+        *("adam", "dgd", "gauss_newton", "hessian_free", "kfac", "minsr", "natural_momentum", "ngd", "proximal_dgd"),
+        *("qn_kfac", "qn_mr_kfac", "sgd", "spring"),
     ),
     "repro.problems.haiku_layers": ("HaikuLayers",),
     "repro.problems.residual": ("LeastSquares",),
@@ -72,6 +73,7 @@ __all__ = [
     "adam",
     "dgd",
     "gauss_newton",
+    "hessian_free",
     "initial_chain",
     "kfac",
     "load_run",

@@ -41,7 +41,7 @@ def test_what_the_study_compares_stays():
     assert OPTIMIZERS == ("adam", "kfac", "qn-kfac", "qn-mr-kfac", "ngd", "dgd")
     assert BEYOND == ("proximal-dgd", "minsr", "spring")
     assert ALL_OPTIMIZERS == OPTIMIZERS + BEYOND
-    assert set(KNOWN_OPTIMIZERS) - set(ALL_OPTIMIZERS) == {"sgd", "gauss-newton"}
+    assert set(KNOWN_OPTIMIZERS) - set(ALL_OPTIMIZERS) == {"sgd", "gauss-newton", "hessian-free"}
     assert PARTS_OF["dgd"] == ("minres", "start")
 
 
@@ -104,7 +104,8 @@ def test_help_names_the_default_of_every_optimizer():
     assert "minsr: 0.001" in told
     assert "spring: 0.1" in told
     assert "spring: 0.99" in optimizer_help("momentum")
-    assert "[default: 0.95]" in optimizer_help("damping_factor")
+    assert "gauss-newton: 0.95; hessian-free: 0.666667]" in optimizer_help("damping_factor")
+    assert "[default: 0.25]" in optimizer_help("ratio_low")
 
 
 def test_help_has_headings_in_a_readable_order():
@@ -113,7 +114,8 @@ def test_help_has_headings_in_a_readable_order():
     headings = re.findall(r"^(\S.*):$", told, re.MULTILINE)
     assert [heading.split(" (")[0] for heading in headings] == [
         *("Run", "Sizes", "Model and data of a problem", "Learning rate", "Protocol", "Damping lambda"),
-        *("Kronecker factors", "MINRES", "Start of MINRES", "Ablation", "Walkers' space", "Machine and files"),
+        *("Kronecker factors", "MINRES", "Start of MINRES", "Ablation", "Walkers' space", "Conjugate gradients"),
+        "Machine and files",
     ]
     assert "Walkers' space (minsr, spring)" in headings
     assert told.count("--damping ") == 1

@@ -61,6 +61,7 @@ FACTOR_TARGETS = ("sampled", "exact", "empirical")
 
 ADAM = "D. Kingma, J. Ba, ICLR 2015"
 NESTEROV = "I. Sutskever, J. Martens, G. Dahl, G. Hinton, ICML 2013"
+HESSIAN_FREE = "J. Martens, ICML 2010"
 KRONECKER = "J. Martens, R. Grosse, ICML 2015"
 DRISSI = "M. Drissi et al., arXiv:2401.17550"
 MINSR = "A. Chen, M. Heyl, Nat. Phys. 20, 1476 (2024)"
@@ -493,7 +494,55 @@ class GaussNewtonConfig:
         choice("optimizer", self.name, ("gauss-newton",))
 
 
-OptimizerConfig = AdamConfig | SgdConfig | SecondOrderConfig | ProximalConfig | SpringConfig | GaussNewtonConfig
+_hessian_free_option = partial(option, group="Conjugate gradients", reference=HESSIAN_FREE)
+
+
+@dataclass(frozen=True)
+class HessianFreeConfig:
+    """Hessian-free optimisation: damped Gauss-Newton by conjugate gradients."""
+
+    name: str = "hessian-free"
+    cg_iterations: int = _hessian_free_option(
+        60, "cg_iterations", "the most iterations in one epoch", unit="iterations", bounds=COUNT
+    )
+    cg_progress: float = _hessian_free_option(
+        5e-4,
+        "cg_progress",
+        "epsilon; iterations end when the last tenth of them, at least 10, has improved the model by less than this "
+        "part of its value an iteration",
+        unit="1",
+        bounds=NOT_NEGATIVE,
+    )
+    cg_start_decay: float = _hessian_free_option(
+        0.95,
+        "cg_start_decay",
+        "zeta; iterations start from this multiple of the last solution",
+        unit="1",
+        bounds=FROM_0_TO_1,
+    )
+    cg_preconditioner_power: float = _hessian_free_option(
+        0.75,
+        "cg_preconditioner_power",
+        "xi of the preconditioner (E[g^2] + lambda)^xi, with the gradients g of single samples; 0 turns it off",
+        unit="1",
+        bounds=FROM_0_TO_1,
+    )
+    curvature_fraction: float = _hessian_free_option(
+        0.25,
+        "curvature_fraction",
+        "part of the batch, drawn at random, whose Gauss-Newton matrix is that of the model; the gradient is that of "
+        "all of it",
+        unit="1",
+        bounds=PART,
+    )
+    damping: DampingConfig = field(default_factory=DampingConfig)
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("hessian-free",))
+        check_options(self)
+
+
+OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig | GaussNewtonConfig | HessianFreeConfig
 
 STUDY, BEYOND_STUDY, APART = "study", "beyond the study", "apart"
 
@@ -585,6 +634,14 @@ REGISTRY: dict[str, Known] = {
         APART,
         ("damping",),
         {"damping": 1.0},
+    ),
+    "hessian-free": Known(
+        HessianFreeConfig,
+        "Hessian-free: damped Gauss-Newton by conjugate gradients, judged on all samples",
+        HESSIAN_FREE,
+        APART,
+        ("damping",),
+        {"damping": 45.0, "damping_factor": 2 / 3, "damping_interval": 1},
     ),
 }
 """Every optimiser by its name. ``repro.optimizers.presets`` says what builds it."""

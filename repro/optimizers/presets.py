@@ -22,11 +22,12 @@ from repro.config import (
     optimizer_config,
     options_of,
 )
-from repro.config.optimizers import GaussNewtonConfig
+from repro.config.optimizers import GaussNewtonConfig, HessianFreeConfig
 from repro.config.options import parameter, takes
 from repro.errors import InputError
 from repro.optimizers.base import Optimizer, from_optax
 from repro.optimizers.gauss_newton import dense_gauss_newton
+from repro.optimizers.hessian_free import free_of_matrices
 from repro.optimizers.proximal import proximal
 from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
@@ -96,6 +97,7 @@ BUILDERS: dict[type, Callable[[Problem, Any], Optimizer]] = {
     ProximalConfig: proximal,
     SpringConfig: stochastic_reconfiguration,
     GaussNewtonConfig: dense_gauss_newton,
+    HessianFreeConfig: free_of_matrices,
 }
 """What makes an optimiser for a problem, by the class of its configuration in :data:`repro.config.REGISTRY`."""
 
@@ -210,3 +212,4 @@ proximal_dgd = preset("proximal-dgd")
 minsr = preset("minsr")
 spring = preset("spring")
 gauss_newton = preset("gauss-newton")
+hessian_free = preset("hessian-free")

@@ -38,6 +38,8 @@ class CGResult(NamedTuple):
         residual: |b - M x| in the norm of the preconditioner, by recurrence.
         iterations: how many were done, int32.
         positive: whether M was positive along all search directions.
+        kept: iterates of the way, shape ``(K, *x.shape)``, see ``keep`` of :func:`conjugate_gradients`.
+        last_kept: which of them is the last iterate; those after it are zero.
     """
 
     x: Array
@@ -45,6 +47,8 @@ class CGResult(NamedTuple):
     residual: Array
     iterations: Array
     positive: Array
+    kept: Array
+    last_kept: Array
 
 
 class _State(NamedTuple):
@@ -56,6 +60,7 @@ class _State(NamedTuple):
     history: Array
     iterations: Array
     positive: Array
+    kept: Array
     stop: Array
 
 
@@ -68,6 +73,7 @@ def conjugate_gradients(
     preconditioner: Callable[[Array], Array] | None = None,
     iterations: int,
     progress: float = 5e-4,
+    keep: tuple[int, ...] = (),
 ) -> CGResult:
     """Solves (M + shift) x = b approximately for positive semi-definite M and shift > 0.
 
@@ -79,6 +85,7 @@ def conjugate_gradients(
         preconditioner: v -> P^-1 v with P symmetric positive definite; none when left out.
         iterations: the most that are done, at least 1.
         progress: epsilon of the stopping rule.
+        keep: numbers of iterations, growing, whose iterates are kept besides the last one.
 
     Returns:
         The last iterate, see :class:`CGResult`.
@@ -90,6 +97,8 @@ def conjugate_gradients(
         raise ValueError(f"iterations = {iterations}: conjugate gradients need at least one")
     if progress < 0:
         raise ValueError(f"progress = {progress}: must not be negative")
+    if list(keep) != sorted(set(keep)) or min(keep, default=1) < 1:
+        raise ValueError(f"keep = {keep}: must be numbers of iterations from 1, growing")
     apply = preconditioner or (lambda v: v)
     shift = jnp.asarray(shift, b.dtype)
 
@@ -105,6 +114,12 @@ def conjugate_gradients(
         # M x = b - r, so that phi = -1/2 x^T (b + r).
         return -0.5 * jnp.vdot(x, b + residual)
 
+    places = jnp.asarray(keep, jnp.int32)
+
+    def place(done: Array) -> Array:
+        """Of an iterate: that of the next number to keep, where a later one takes its place."""
+        return jnp.searchsorted(places, done)
+
     def step(state: _State) -> _State:
         along = product(state.direction)
         curvature = jnp.vdot(state.direction, along)
@@ -119,11 +134,14 @@ def conjugate_gradients(
         window = jnp.maximum(LEAST_WINDOW, done // WINDOW_SHARE)
         earlier = history[jnp.maximum(done - window, 0)]
         slow = (done > window) & (value < 0) & (value - earlier > window * progress * value)
-        return _State(x, r, direction, rz, value, history, done, positive, slow | ~positive | (rz <= 0))
+        kept = state.kept.at[place(done)].set(x)
+        return _State(x, r, direction, rz, value, history, done, positive, kept, slow | ~positive | (rz <= 0))
 
     value = value_of(start, r)
     history = jnp.zeros((iterations + 1,), b.dtype).at[0].set(value)
     rz = jnp.vdot(r, z)
-    begin = _State(start, r, z, rz, value, history, jnp.zeros((), jnp.int32), jnp.ones((), bool), rz <= 0)
+    kept = jnp.zeros((len(keep) + 1, *b.shape), b.dtype).at[0].set(start)
+    begin = _State(start, r, z, rz, value, history, jnp.zeros((), jnp.int32), jnp.ones((), bool), kept, rz <= 0)
     end = jax.lax.while_loop(lambda state: (state.iterations < iterations) & ~state.stop, step, begin)
-    return CGResult(end.x, end.value, jnp.sqrt(jnp.maximum(end.rz, zero)), end.iterations, end.positive)
+    residual = jnp.sqrt(jnp.maximum(end.rz, zero))
+    return CGResult(end.x, end.value, residual, end.iterations, end.positive, end.kept, place(end.iterations))
