@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from repro.config.options import (
     check_options,
     chosen,
     nested,
+    one_of,
     option,
     places,
     table_of,
@@ -108,6 +110,74 @@ class DigitsConfig:
         check_options(self)
 
 
+IMAGES = ("mnist-5k", "digits", "mnist", "fashion-mnist", "curves")
+"""Data sets of images, see :mod:`repro.datasets`."""
+ACTIVATIONS, FIRST_WEIGHTS = ("tanh", "logistic"), ("dense", "sparse")
+KRONECKER_AUTOENCODER = "J. Martens, R. Grosse, ICML 2015, section 13"
+DEEP_AUTOENCODER = "G. Hinton, R. Salakhutdinov, Science 313, 504 (2006)"
+SPARSE_START = "J. Martens, ICML 2010, section 5"
+_autoencoder_option = partial(option, unit="", group=GROUP)
+
+
+def _check_layers(part: Any, attribute: str, name: str) -> None:
+    if not widths(getattr(part, attribute)):
+        raise InputError(f"{name} = '': an autoencoder needs the width of its code at least, as 30")
+
+
+def _check_folder(part: Any, attribute: str, name: str) -> None:
+    text(name, getattr(part, attribute))
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """A network that squeezes images through few numbers and paints them again."""
+
+    images: str = _autoencoder_option(
+        "mnist-5k",
+        "images",
+        "the data set: 5000 images of MNIST, scikit-learn's digits, full MNIST or Fashion-MNIST from data_dir, or "
+        "generated pictures of curves",
+        bounds=one_of(IMAGES),
+        reference=DEEP_AUTOENCODER,
+    )
+    data_dir: str = _autoencoder_option(
+        "",
+        "data_dir",
+        "folder with the IDX files of full MNIST or Fashion-MNIST",
+        bounds=Bounds("a path; left out for the other data sets", _check_folder),
+        reference=DEEP_AUTOENCODER,
+    )
+    units: str = _autoencoder_option(
+        "250-100-30",
+        "units",
+        "units of the layers on the way to the code, the code last; the way back mirrors them",
+        bounds=Bounds(UNITS.told, _check_layers),
+        reference=DEEP_AUTOENCODER,
+    )
+    activation: str = _autoencoder_option(
+        "tanh",
+        "activation",
+        "of all layers but the code, which is linear, and the last, whose numbers are the logits of pixels",
+        bounds=one_of(ACTIVATIONS),
+        reference=KRONECKER_AUTOENCODER,
+    )
+    first_weights: str = _autoencoder_option(
+        "dense",
+        "first_weights",
+        "where a run begins: dense, normal weights of variance 1 / inputs; sparse, for each unit 15 of variance 1 and "
+        "the others 0",
+        bounds=one_of(FIRST_WEIGHTS),
+        reference=SPARSE_START,
+    )
+    batch: int = batch_option(500, KRONECKER_AUTOENCODER)
+    l2: float = l2_option(1e-5, KRONECKER_AUTOENCODER)
+    name: str = "autoencoder"
+
+    def __post_init__(self) -> None:
+        choice("problem", self.name, ("autoencoder",))
+        check_options(self)
+
+
 class KnownProblem(NamedTuple):
     """A row of the registry.
 
@@ -124,6 +194,9 @@ class KnownProblem(NamedTuple):
 
 PROBLEMS: dict[str, KnownProblem] = {
     "digits": KnownProblem(DigitsConfig, "Classes of scikit-learn's handwritten digits", DIGITS),
+    "autoencoder": KnownProblem(
+        AutoencoderConfig, "Images squeezed through a code of few numbers, and painted again", DEEP_AUTOENCODER
+    ),
 }
 """Every problem beside the energies by its name. ``repro.problems.registry`` says what builds it."""
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from repro.config import ProblemConfig
-from repro.config.problems import DigitsConfig
+from repro.config.problems import AutoencoderConfig, DigitsConfig
+from repro.problems.autoencoder import autoencoder
 from repro.problems.digits import digits
 from repro.problems.trainable import Trainable
 
 BUILDERS: dict[type, Callable[[Any, str], Trainable]] = {
+    AutoencoderConfig: autoencoder,
     DigitsConfig: digits,
 }
 """(configuration, "float32" or "float64") -> the problem, by the class of its configuration in

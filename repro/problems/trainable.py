@@ -25,6 +25,7 @@ class Trainable(NamedTuple):
         evaluate: ``(params, coefficients, held_out)`` -> numbers by the names of :attr:`evaluated`, a pure function.
         evaluated: names of what is measured now and then, columns of the curve.
         reported: names of what the problem's ``metrics`` give, columns of the curve; the first is the objective.
+        told: which data were used, in a line for people; "" where the name of the problem says it.
     """
 
     problem: Problem
@@ -34,6 +35,7 @@ class Trainable(NamedTuple):
     evaluate: Callable[[Any, Any, Any], dict[str, Array]]
     evaluated: tuple[str, ...]
     reported: tuple[str, ...] = ("loss",)
+    told: str = ""
 
     @property
     def data_digest(self) -> str:

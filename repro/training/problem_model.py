@@ -54,8 +54,9 @@ class ProblemModel(Model):
         return TrainState(params, self.phases[0].optimizer.init(params), data, jnp.zeros((), jnp.int32))
 
     def recorded(self) -> dict[str, str]:
-        """The checksum of the data."""
-        return {"data_sha256": self.trainable.data_digest}
+        """The checksum of the data, and what they are."""
+        told = self.trainable.told
+        return {"data_sha256": self.trainable.data_digest} | ({"data": told} if told else {})
 
     def evaluate(self, params: Any) -> dict[str, float]:
         """What the problem measures of parameters."""
