@@ -81,6 +81,8 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min,
 	  --group dev --extra mnist --extra dmrg pyproject.toml --output-file requirements/dmrg.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --group dev --extra mnist --extra peers pyproject.toml --output-file requirements/peers.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  requirements/peers-kfac.in --output-file requirements/peers-kfac.lock
 
 clean: ## remove the environment and everything made; the stored runs stay
 	rm -rf $(VENV) output report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,8 +5,8 @@ packages do within a step is not the same, and nothing is said about the quality
 metric (SR) or for the kernel of the walkers (minSR) by Cholesky and walks one sweep; ours solves by MINRES in layer
 blocks, without matrices, and adds the quadratic model and the regulators.
 
-kfac-jax is missing: version 0.0.8, the newest, does not run with JAX 0.9.2 or later (its interpreter expects two values
-of ``Primitive.get_bind_params``).
+kfac-jax is compared with apart, on an autoencoder (:mod:`repro.study.benchmarks.kfac_jax`): version 0.0.8, the newest,
+does not run with JAX 0.9.2 or later (its interpreter expects two values of ``Primitive.get_bind_params``).
 """
 
 from __future__ import annotations
