@@ -40,6 +40,7 @@ class CGResult(NamedTuple):
         positive: whether M was positive along all search directions.
         kept: iterates of the way, shape ``(K, *x.shape)``, see ``keep`` of :func:`conjugate_gradients`.
         last_kept: which of them is the last iterate; those after it are zero.
+        values: phi after 0, 1, ... iterations, shape ``(iterations asked for + 1,)``; zero beyond those that were done.
     """
 
     x: Array
@@ -49,6 +50,7 @@ class CGResult(NamedTuple):
     positive: Array
     kept: Array
     last_kept: Array
+    values: Array
 
 
 class _State(NamedTuple):
@@ -144,4 +146,5 @@ def conjugate_gradients(
     begin = _State(start, r, z, rz, value, history, jnp.zeros((), jnp.int32), jnp.ones((), bool), kept, rz <= 0)
     end = jax.lax.while_loop(lambda state: (state.iterations < iterations) & ~state.stop, step, begin)
     residual = jnp.sqrt(jnp.maximum(end.rz, zero))
-    return CGResult(end.x, end.value, residual, end.iterations, end.positive, end.kept, place(end.iterations))
+    last = place(end.iterations)
+    return CGResult(end.x, end.value, residual, end.iterations, end.positive, end.kept, last, end.history)
