@@ -104,11 +104,11 @@ def _errors(method: str, eigenvalues: np.ndarray, gradient: np.ndarray, toleranc
         step, momentum = 4.0 / (least + most) ** 2, ((most - least) / (most + least)) ** 2
     solution = -gradient / eigenvalues
     scale = np.sqrt(np.sum(eigenvalues * solution**2))
-    errors, now, before = [1.0], np.zeros_like(solution), np.zeros_like(solution)
-    while errors[-1] > tolerance:
+    curve, now, before = [1.0], np.zeros_like(solution), np.zeros_like(solution)
+    while curve[-1] > tolerance:
         now, before = now - step * (eigenvalues * now + gradient) + momentum * (now - before), now
-        errors.append(float(np.sqrt(np.sum(eigenvalues * (now - solution) ** 2)) / scale))
-    return np.array(errors)
+        curve.append(float(np.sqrt(np.sum(eigenvalues * (now - solution) ** 2)) / scale))
+    return np.array(curve)
 
 
 def _conjugate_gradients(eigenvalues: np.ndarray, gradient: np.ndarray, iterations: int) -> np.ndarray:
