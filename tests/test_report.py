@@ -17,8 +17,9 @@ import pytest
 from repro.errors import InputError, ReproError
 from repro.study.claims.definitions import FLUCTUATION
 from repro.study.claims.measurements import SCALING
-from repro.study.claims.statements import all_claims
+from repro.study.claims.statements import all_claims, subject_of
 from repro.study.experiments.ledger import POINTS
+from repro.study.experiments.misprints import MISPRINTS
 from repro.study.reports import page as report
 from repro.study.reports.captions import caption_of, math_html, prose_html
 from repro.study.reports.figures import notebook_paths
@@ -101,6 +102,9 @@ def test_the_page_is_complete(page):
     assert text.index("How many of the 25 cases") < text.index('id="claims"')
     for point in POINTS:
         assert point.title in html.unescape(text)
+    for misprint in MISPRINTS:
+        assert misprint.printed in html.unescape(text)
+        assert subject_of(misprint.item), misprint.item
 
 
 def test_the_page_needs_no_network(page):

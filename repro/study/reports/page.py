@@ -23,6 +23,7 @@ from repro.study.claims.measurements import MADE_BY
 from repro.study.claims.statements import CHAPTERS, STUDY, Claim, all_claims, claims_of, load_claims
 from repro.study.claims.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED, Verdict, counted, of_chapter
 from repro.study.experiments import ledger
+from repro.study.experiments.misprints import MISPRINTS
 from repro.study.reports.captions import Caption, caption_of, printed_by, prose_html, sentence_html
 from repro.study.reports.figures import notebook_paths
 from repro.study.runs.manifest import MANIFEST
@@ -239,6 +240,7 @@ def render(figures: Path) -> str:
             for effect in ledger.effects(RunSource(root, root, quiet=True))
         ],
         "open_points": ledger.OPEN,
+        "misprints": MISPRINTS,
         "made": _provenance(root),
     }
 
