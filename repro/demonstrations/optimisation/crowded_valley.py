@@ -75,7 +75,7 @@ class CrowdedValley:
 
 
 def small_problems() -> dict[str, SmallProblem]:
-    """A noisy quadratic, and three models of scikit-learn's digits: logistic regression, a classifier, an autoencoder."""
+    """A noisy quadratic; of scikit-learn's digits a logistic regression, a classifier and an autoencoder."""
     images = load_images("digits")
     x, y = jnp.asarray(images.training), jnp.asarray(images.training_labels)
 
@@ -107,8 +107,8 @@ def _noisy_quadratic(size: int = 100, condition_number: float = 1000.0, samples:
     H is diagonal with eigenvalues that are spread evenly in their logarithm; the loss is that above the minimum.
     """
     curvature = jnp.asarray(np.logspace(0.0, -np.log10(condition_number), size), jnp.float32)
-    centres = np.random.default_rng(0).normal(size=(samples, size)).astype(np.float32)
-    centres = jnp.asarray(0.1 * (centres - centres.mean(axis=0)))
+    drawn = np.random.default_rng(0).normal(size=(samples, size)).astype(np.float32)
+    centres = jnp.asarray(0.1 * (drawn - drawn.mean(axis=0)))
 
     def loss(theta: Array, rows: Array) -> Array:
         return 0.5 * jnp.mean(jnp.sum(curvature * (theta - centres[rows]) ** 2, axis=-1))
@@ -118,9 +118,7 @@ def _noisy_quadratic(size: int = 100, condition_number: float = 1000.0, samples:
     )
 
 
-def final_losses(
-    problem: SmallProblem, optimizer: optax.GradientTransformation, steps: int, seeds: int
-) -> np.ndarray:
+def final_losses(problem: SmallProblem, optimizer: optax.GradientTransformation, steps: int, seeds: int) -> np.ndarray:
     """The loss on all samples after training, for each schedule, rate and seed.
 
     Args:
