@@ -34,6 +34,7 @@ _SIGNS = {
     "lambda": "λ",
     "gamma": "γ",
     "alpha": "α",
+    "kappa": "κ",
     "mu": "μ",
     "beta": "β",
     "delta": "δ",
