@@ -128,7 +128,8 @@ def solved(*values):
     """As if conjugate gradients had kept these numbers as iterates, and made room for two more."""
     kept = jnp.asarray((*values, 0.0, 0.0))[:, None]
     zero = jnp.zeros(())
-    return CGResult(kept[len(values) - 1], zero, zero, zero, zero, kept, jnp.asarray(len(values) - 1))
+    last = len(values) - 1
+    return CGResult(kept[last], zero, zero, zero, zero, kept, jnp.asarray(last), zero)
 
 
 @pytest.mark.parametrize(
