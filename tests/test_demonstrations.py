@@ -88,6 +88,7 @@ def test_numbers_are_judged_by_their_bounds_and_by_their_errors():
     # Of two numbers either may be a false alarm: one alone is decided, the same one beside another is not.
     assert judge_values(within, {"sides": 2.5, "sides_error": 0.29}).verdict == NOT_REPRODUCED
     assert judge_values(within, {"sides": [2.5, 1.5], "sides_error": [0.29, 0.1]}).verdict == UNDECIDED
+    assert judge_values(within, {"sides": {}}).needs == "the runs that it is measured from"
     with pytest.raises(InputError, match="no such value; known are angles"):
         judge_values(within, {"angles": 1.0})
     with pytest.raises(InputError, match="must have the names of sides"):

@@ -43,14 +43,20 @@ def measured(subject: Subject) -> Values:
     Raises:
         InputError: if there is no such function, or its values are no values.
     """
-    module, _, name = subject.measured_by.rpartition(".")
+    name = subject.measured_by.rpartition(".")[2]
     try:
-        function = getattr(import_module(f"repro.demonstrations.{subject.chapter}.{module}"), name)
+        function = getattr(import_module(module_of(subject)), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"{subject.name}.toml: measured_by = {subject.measured_by!r}: no such function ({error})"
         ) from error
     return checked_values(function().values, subject.name)
+
+
+def module_of(subject: Subject) -> str:
+    """The module of the function that measures an item: one of the chapter's demonstrations, or of ``repro``."""
+    module = subject.measured_by.rpartition(".")[0]
+    return module if module.startswith("repro.") else f"repro.demonstrations.{subject.chapter}.{module}"
 
 
 def checked_values(values: object, source: str) -> Values:

