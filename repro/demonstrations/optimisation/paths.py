@@ -45,7 +45,7 @@ def iterates(
     return np.concatenate([np.asarray(start)[None], np.asarray(visited)])
 
 
-def quadratic(curvatures: tuple[float, ...]) -> Callable[[Array], Array]:
+def quadratic(curvatures: ArrayLike | tuple[float, ...]) -> Callable[[Array], Array]:
     """1/2 sum_i c_i w_i^2, of points of shape ``(..., n)``."""
 
     def cost(w: Array) -> Array:
