@@ -44,6 +44,8 @@ _SIGNS = {
     "rho": "ρ",
     "hbar": "ħ",
     "omega": "ω",
+    "nu": "ν",
+    "Phi": "Φ",
     "pm": "±",
     "times": "×",
     "nabla": "∇",
