@@ -36,7 +36,7 @@ def test_a_target_is_reached_when_it_is_first_seen():
 
 
 def test_the_setting_is_chosen_by_the_first_seed_alone():
-    """First at the target wins; where none gets there, the lowest end. Its other seeds follow, those of others do not."""
+    """First at the target wins; where none gets there, the lowest end. Its other seeds follow, no other's."""
     fast, slow = {"learning_rate": 1e-3}, {"learning_rate": 2e-3}
     runs = [
         run("adam", [20.0, 13.0, 9.0], **fast),
