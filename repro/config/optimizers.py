@@ -194,7 +194,7 @@ class FactorsConfig:
         "their mean eigenvalues",
         unit="the square root of that of damping",
         bounds=Bounds("above 0, from gamma_min to gamma_max", POSITIVE.check),
-        unset="the square root of damping",
+        unset="the square root of damping plus the strength of the problem's penalty",
     )
     factor: float = _factors_option(
         math.sqrt(19 / 20),
@@ -223,8 +223,8 @@ class FactorsConfig:
     inverse_interval: int = _factors_option(
         1,
         "inverse_interval",
-        "T3; the factors are inverted in epochs 0, 1 and 2 and in each multiple of T3, and with cholesky whenever gammas "
-        "are compared; the other epochs use the last inverses. The factors are averaged in every epoch",
+        "T3; the factors are inverted in epochs 0, 1 and 2 and in each multiple of T3, and with cholesky whenever "
+        "gammas are compared; the other epochs use the last inverses. The factors are averaged in every epoch",
         unit="epochs",
         bounds=COUNT,
         reference=f"{KRONECKER}, section 8",
@@ -252,8 +252,8 @@ class FactorsConfig:
     model_fraction: float = _factors_option(
         1.0,
         "model_fraction",
-        "tau2; the metric M of the quadratic model, which sets alpha and mu, is that of this part of the batch, drawn at "
-        "random and apart from the factors' one; the gradient is that of all of it",
+        "tau2; the metric M of the quadratic model, which sets alpha and mu, is that of this part of the batch, drawn "
+        "at random and apart from the factors' one; the gradient is that of all of it",
         unit="1",
         bounds=PART,
         reference=f"{KRONECKER}, section 8",

@@ -105,8 +105,8 @@ def option(
 ) -> Any:
     """A field of a dataclass that is an option; arguments as the attributes of :class:`Option`.
 
-    Args:
-        later: whether configurations were stored before there was this option: they keep their content hash.
+    An option that came ``later`` than stored configurations is left out of plain data where it has its default, so that
+    they keep their content hash.
     """
     said = Option(name, meaning, unit, bounds, group, reference, unset)
     return dataclasses.field(default=default, metadata={_OPTION: said, **(OPTIONAL if later else {})})

@@ -122,7 +122,7 @@ def damped_inverse(factors: KroneckerFactors, gamma: ArrayLike) -> KroneckerFact
     """
     pi = _balance(lambda factor: jnp.trace(factor) / factor.shape[0], *factors)
 
-    def inverse(factor: Array, shift: Array) -> Array:
+    def inverse(factor: Array, shift: ArrayLike) -> Array:
         identity = jnp.eye(factor.shape[0], dtype=factor.dtype)
         return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(factor + shift * identity), True), identity)
 

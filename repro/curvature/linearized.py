@@ -39,7 +39,9 @@ class LinearizedJacobian:
         self._function, self._x, self._parts, self._values = function, x, parts, values
         self._pushes, self._pulls = [], []
         # A whole vector at once: one pass through the model instead of one for each block.
-        _, self._push = jax.linearize(lambda blocks: in_chunks(lambda y: function(parts.join(blocks), y), x, chunk), values)
+        _, self._push = jax.linearize(
+            lambda blocks: in_chunks(lambda y: function(parts.join(blocks), y), x, chunk), values
+        )
         self._pull = jax.linear_transpose(self._push, values)
         for index, block in enumerate(values):
 

@@ -1,8 +1,10 @@
 """The optimisers, with optax's interface: ``init(params)`` and ``update(grads, state, params, **batch)``."""
 
+from repro.optimizers.averaging import averaged, averaged_params
 from repro.optimizers.base import Optimizer, from_optax
 from repro.optimizers.momentum import natural_momentum
 from repro.optimizers.presets import (
+    MARTENS_GROSSE,
     adam,
     build_optimizer,
     dgd,
@@ -19,8 +21,11 @@ from repro.optimizers.presets import (
 )
 
 __all__ = [
+    "MARTENS_GROSSE",
     "Optimizer",
     "adam",
+    "averaged",
+    "averaged_params",
     "build_optimizer",
     "dgd",
     "from_optax",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
 import optax
@@ -204,6 +205,21 @@ def first_order(name: str) -> Callable[..., Optimizer]:
 adam = first_order("adam")
 sgd = first_order("sgd")
 kfac = preset("kfac")
+MARTENS_GROSSE: Mapping[str, Any] = MappingProxyType(
+    {
+        "damping": 150.0,
+        "gamma_interval": 20,
+        "factor_memory": 0.95,
+        "inverse_interval": 20,
+        "factor_inverse": "cholesky",
+        "factor_fraction": 1 / 8,
+        "model_fraction": 1 / 4,
+    }
+)
+"""Options of ``kfac`` for minibatches, ``kfac(problem, **MARTENS_GROSSE)``; the others are the defaults.
+
+(J. Martens, R. Grosse, ICML 2015, sections 5 to 8 and 13: lambda_0, T2, the memory, T3, tau1 and tau2.)
+"""
 qn_kfac = preset("qn-kfac")
 qn_mr_kfac = preset("qn-mr-kfac")
 ngd = preset("ngd")

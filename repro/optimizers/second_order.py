@@ -135,7 +135,8 @@ def second_order(problem: Problem, composition: Composition, config: SecondOrder
     require_curvatures(problem, composition.curvatures, name)
 
     def init(params: Any) -> SecondOrderState:
-        return _initial_state(problem.partition(checked_params(params, name)).split(params), config)
+        blocks = problem.partition(checked_params(params, name)).split(params)
+        return _initial_state(blocks, config, problem.strength)
 
     def update(grads: Any, state: SecondOrderState, params: Any = None, **batch: Any) -> tuple[Any, SecondOrderState]:
         geometry = problem.geometry(checked_params(params, name), composition.curvatures, batch)
@@ -219,14 +220,14 @@ def damping_judge(
     return StepJudge(due, judge)
 
 
-def _initial_state(blocks: Blocks, config: SecondOrderConfig) -> SecondOrderState:
+def _initial_state(blocks: Blocks, config: SecondOrderConfig, penalty: float) -> SecondOrderState:
     dtype = blocks[0].dtype
     damping = jnp.asarray(config.damping.initial, dtype)
     gamma: Any = ()
     factors: tuple[KroneckerFactors, ...] = ()
     if config.factors is not None:
         initial = config.factors.initial
-        gamma = jnp.sqrt(damping) if initial is None else jnp.asarray(initial, dtype)
+        gamma = jnp.sqrt(damping + penalty) if initial is None else jnp.asarray(initial, dtype)
         gamma = jnp.clip(gamma, config.factors.least, config.factors.most)
         factors = tuple(KroneckerFactors(*(jnp.zeros((size, size), dtype) for size in block.shape)) for block in blocks)
     report = distinct_zeros(_reported(config), dtype)

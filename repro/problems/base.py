@@ -131,6 +131,7 @@ class Problem(Protocol):
         has_protocols: whether the printed and the released algorithm of the study differ for it; if not, optimisers do
             what is printed.
         tells_damping: whether the samples set the scale of the proximal step's damping.
+        strength: of a penalty strength/2 |theta|^2 that the objective and its curvatures contain; 0 without one.
         factor_targets: of which targets Kronecker factors can be made, of :data:`repro.config.FACTOR_TARGETS`.
     """
 
@@ -138,6 +139,8 @@ class Problem(Protocol):
     def curvatures(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def layered(self) -> bool: ...  # noqa: D102
+    @property
+    def strength(self) -> float: ...  # noqa: D102
     @property
     def factor_targets(self) -> tuple[str, ...]: ...  # noqa: D102
     @property

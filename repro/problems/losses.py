@@ -131,7 +131,12 @@ def _softplus(z: Array) -> Array:
     return jnp.maximum(z, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
 
 
-_softplus.defjvps(lambda tangent, value, z: tangent * jax.nn.sigmoid(z))
+def _softplus_tangent(tangent: Array, value: Array, z: Array) -> Array:
+    del value
+    return tangent * jax.nn.sigmoid(z)
+
+
+_softplus.defjvps(_softplus_tangent)
 
 
 def _like_outputs(outputs: Array, targets: Array) -> Array:

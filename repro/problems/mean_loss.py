@@ -19,7 +19,6 @@ from repro.problems.base import Metrics
 from repro.problems.loss_geometry import CURVATURES, LossGeometry
 from repro.problems.terms import Terms, joint_values
 
-
 Layers = tuple[LinearLayer, ...] | None
 
 
@@ -68,6 +67,11 @@ class LossProblem(ABC):
     def layered(self) -> bool:
         """Whether the linear maps are known."""
         return False
+
+    @property
+    def strength(self) -> float:
+        """There is no penalty."""
+        return 0.0
 
     @property
     def factor_targets(self) -> tuple[str, ...]:

@@ -151,7 +151,9 @@ class Supervised(LossProblem):
         loss = LOSSES[self.loss]
         (inputs,) = required(batch, "inputs")
         if targets == "exact":
-            return self.layers.layers(params, inputs, lambda z: jnp.swapaxes(factor_columns(loss.metric(z.T), z.T), 1, 2))
+            return self.layers.layers(
+                params, inputs, lambda z: jnp.swapaxes(factor_columns(loss.metric(z.T), z.T), 1, 2)
+            )
         if targets == "empirical":
             term, *_ = self.terms_of(batch)
             return self.layers.layers(params, inputs, lambda z: term.slopes(z.T).T)

@@ -154,6 +154,11 @@ class MonteCarlo:
         return True
 
     @property
+    def strength(self) -> float:
+        """There is no penalty."""
+        return 0.0
+
+    @property
     def factor_targets(self) -> tuple[str, ...]:
         """Walkers are samples of the state."""
         return ("sampled",)
