@@ -1,8 +1,8 @@
 """Minibatches that grow along a minimisation: few samples are enough at first, and near the minimum few are too noisy.
 
 The size grows exponentially, m_k = m_1 e^((k - 1) / b) in epoch k, until it is the number of samples (M. Friedlander,
-M. Schmidt, SIAM J. Sci. Comput. 34, A1380 (2012); J. Martens, R. Grosse, ICML 2015, section 13). Every size is a compiled
-program of its own. So the sizes are rounded up to a few, each larger than the last by the same factor.
+M. Schmidt, SIAM J. Sci. Comput. 34, A1380 (2012); J. Martens, R. Grosse, ICML 2015, section 13). Every size is a
+compiled program of its own. So the sizes are rounded up to a few, each larger than the last by the same factor.
 """
 
 from __future__ import annotations
