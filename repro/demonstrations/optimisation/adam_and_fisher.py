@@ -93,6 +93,9 @@ class AdamAndFisher:
             "difference_one_sample": {moment: at.difference(1) for moment, at in self.diagonals.items()},
             "loss": dict(self.losses),
         }
+        found["cosine_sqrt"] = {moment: at.cosine(0.5) for moment, at in self.diagonals.items()}
+        start, end = (abs(1.0 - at.trace_ratio) for at in self.diagonals.values())
+        found["distance_trained_over_start"] = end / start
         for moment, at in self.diagonals.items():
             found[f"cosine_sqrt_{moment}"] = at.cosine(0.5)
             found[f"trace_ratio_{moment}"] = at.trace_ratio

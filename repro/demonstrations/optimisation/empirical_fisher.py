@@ -75,7 +75,7 @@ class VectorFields:
         flows: by method one path for each of :data:`STARTS`, shape ``(T, 2)``; with the gains.
         losses: mean loss on the grid, shape ``(G, G)``.
         radii: distances from the minimum, shape ``(R,)``; the first two are :data:`NEAR` and :data:`FAR`.
-        lengths: of the steps there by method, in a number of directions, shape ``(R, D)``; with the gains.
+        rays: the fields there by method, in a number of directions, shape ``(R, D, 2)``; without the gains.
     """
 
     inputs: np.ndarray
@@ -86,32 +86,39 @@ class VectorFields:
     flows: dict[str, list[np.ndarray]]
     losses: np.ndarray
     radii: np.ndarray
-    lengths: dict[str, np.ndarray]
+    rays: dict[str, np.ndarray]
 
     @property
     def points(self) -> np.ndarray:
         """Of the grid, shape ``(G, G, 2)``."""
         return np.stack(np.meshgrid(self.grid, self.grid, indexing="ij"), axis=-1)
 
-    def cosines(self, method: str, towards: np.ndarray) -> np.ndarray:
-        """Between a method's field and another, shape ``(G, G)``."""
-        field = self.fields[method]
-        return np.sum(field * towards, -1) / np.linalg.norm(field, axis=-1) / np.linalg.norm(towards, axis=-1)
+    def lengths(self, method: str) -> np.ndarray:
+        """Of a method's steps at each distance and in each direction, with the gain, shape ``(R, D)``."""
+        return GAINS[method] * np.linalg.norm(self.rays[method], axis=-1)
 
     @property
     def values(self) -> Values:
         """The numbers that claims rest on."""
-        empirical = self.cosines("empirical-fisher", self.fields["natural-gradient"])
-        near, far = self.lengths["empirical-fisher"][:2]
+        exact, empirical = self.fields["natural-gradient"], self.fields["empirical-fisher"]
+        between = cosines(empirical, exact)
+        around = cosines(self.rays["empirical-fisher"], self.rays["natural-gradient"])
+        near, far = self.lengths("empirical-fisher")[:2]
         return {
             "theta_star": [float(one) for one in self.minimum],
-            "natural_gradient_cosine_min": float(self.cosines("natural-gradient", self.minimum - self.points).min()),
-            "cosine_min": float(empirical.min()),
-            "cosine_median": float(np.median(empirical)),
-            "fraction_below_half": float(np.mean(empirical < 0.5)),
+            "natural_gradient_cosine_min": float(cosines(exact, self.minimum - self.points).min()),
+            "cosine_min": float(between.min()),
+            "cosine_median": float(np.median(between)),
+            "fraction_below_half": float(np.mean(between < 0.5)),
+            "cosine_near_min": float(around[np.argmin(self.radii)].min()),
             "length_far_over_near_max": float(np.max(far / near)),
             "length_far_over_near_median": float(np.median(far / near)),
         }
+
+
+def cosines(field: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Between the vectors of two fields, of shapes ``(..., 2)``; shape ``(...)``."""
+    return np.sum(field * other, -1) / np.linalg.norm(field, axis=-1) / np.linalg.norm(other, axis=-1)
 
 
 def lognormal_line(count: int) -> Data:
@@ -167,7 +174,7 @@ def vector_fields(
         {name: _flow(of, step * GAINS[name], steps) for name, of in methods.items()},
         0.5 * np.mean((targets[:, 0] - nodes @ inputs.T) ** 2, axis=-1),
         radii,
-        {name: GAINS[name] * np.linalg.norm(field, axis=-1) for name, field in at_rays.items()},
+        at_rays,
     )
 
 

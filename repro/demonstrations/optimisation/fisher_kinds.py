@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 
 from repro.curvature.linearized import LinearizedJacobian
 from repro.curvature.output_metrics import Euclidean
-from repro.curvature.pullback import Pullback
+from repro.curvature.pullback import Curvature, Pullback
 from repro.parameters.partition import Partition
 from repro.problems.supervised import Supervised
 from repro.problems.terms import Term
@@ -34,9 +34,9 @@ class FisherKind(StrEnum):
     def told(self) -> str:
         """For a legend or a title."""
         return {
-            FisherKind.EXACT: "Fisher (exact)",
-            FisherKind.MC: "Fisher (mc: drawn targets)",
-            FisherKind.EMPIRICAL: "empirical Fisher (targets of the data)",
+            FisherKind.EXACT: "Fisher matrix, exact",
+            FisherKind.MC: "Fisher matrix, mc (drawn targets)",
+            FisherKind.EMPIRICAL: "empirical Fisher matrix (targets of the data)",
         }[self]
 
 
@@ -54,7 +54,7 @@ def fisher(
     *,
     draws: int = 1,
     key: Array | None = None,
-) -> Pullback:
+) -> Curvature:
     """One of the three as an operator over a single block; :func:`dense` makes it a matrix.
 
     Args:
@@ -90,6 +90,6 @@ def _drawn(term: Term, params: Any, draws: int, key: Array) -> Pullback:
     return Pullback(LinearizedJacobian(along, params, numbers, whole(params), inputs.shape[0]), Euclidean())
 
 
-def dense(curvature: Pullback, size: int) -> Array:
+def dense(curvature: Curvature, size: int) -> Array:
     """The matrix of an operator over a single block of ``size`` numbers, from its products with unit vectors."""
     return jax.vmap(lambda unit: curvature.matvec((unit,))[0])(jnp.eye(size))

@@ -126,7 +126,11 @@ class Geodesics:
             "fisher_rao_distance": closed,
             "geodesic_length_error": max(abs(bent[name] / closed[name] - 1.0) for name in closed),
             "straight_length": lines,
-            "straight_over_geodesic": {name: lines[name] / closed[name] for name in closed},
+            "straight_over_geodesic": {
+                name: lines[name] / closed[name]
+                for name, path in self.paths.items()
+                if path[0, 0] != path[-1, 0]  # with the same means the straight line is the geodesic
+            },
         }
 
 
