@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from repro.config.checks import LARGEST_INTEGER, OPTIONAL, SMALLEST, choice, fraction, integer, real, shown, suggestion
@@ -147,10 +148,16 @@ class Place(NamedTuple):
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default) or "none"
 
 
+@cache
+def _hints(config: type) -> dict[str, Any]:
+    """The types of a configuration's attributes; to find out what their names stand for takes long."""
+    return get_type_hints(config)
+
+
 def parts_of(config: type) -> dict[str, tuple[type, bool]]:
     """Attributes of a configuration that are configurations, their class, and whether they may be None."""
     found: dict[str, tuple[type, bool]] = {}
-    for name, hint in get_type_hints(config).items():
+    for name, hint in _hints(config).items():
         kinds: list[Any] = [kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)]
         if kinds:
             found[name] = (kinds[0], type(None) in get_args(hint))
@@ -172,7 +179,7 @@ def places(config: type, parts: Iterable[str]) -> list[Place]:
 
 
 def _own(config: type, path: tuple[str, ...]) -> list[Place]:
-    hints = get_type_hints(config)
+    hints = _hints(config)
     return [
         Place(entry.metadata[_OPTION], hints[entry.name], (*path, entry.name), entry.default)
         for entry in dataclasses.fields(config)

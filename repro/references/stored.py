@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 
 from repro.config import Configuration, RunConfig, SystemConfig
@@ -96,8 +97,20 @@ def _finite(cell: str) -> float:
 
 def stored_reference(method: str, system: SystemConfig, path: Path = STORED) -> Reference | None:
     """The stored reference of a case, or None."""
-    rows = (row.reference for row in read_references(path))
-    return next((found for found in rows if found.method == method and found.system == system), None)
+    if not path.exists():
+        return None
+    status = path.stat()
+    return _by_case(path, status.st_mtime_ns, status.st_size, status.st_ino).get((method, system))
+
+
+@cache
+def _by_case(path: Path, *state: int) -> dict[tuple[str, SystemConfig], Reference]:
+    """The references by method and system, the first of each; read once for each state that the file is found in."""
+    del state
+    found: dict[tuple[str, SystemConfig], Reference] = {}
+    for row in read_references(path):
+        found.setdefault((row.reference.method, row.reference.system), row.reference)
+    return found
 
 
 def known_energy(system: SystemConfig) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -173,7 +173,7 @@ class RunSource:
         """
         if not configs:  # looking for runs reads every configuration
             return []
-        stored = finished_runs(self.stored)
+        stored = self._finished
         if self.fresh:
             anew = [config for config in configs if config.content_hash in stored]
             for config in anew:
@@ -189,11 +189,16 @@ class RunSource:
         """The run with this configuration: read if there is one, else trained; which of the two is printed."""
         if known := self._known(config):
             return known
-        roots = [self.trained] if self.fresh else [self.stored, self.trained]
-        found = next((path for root in roots if (path := find_run(root, config))), None)
+        found = None if self.fresh else self._finished.get(config.content_hash)
+        found = found or find_run(self.trained, config)
         if found is None:
             self._train(config)
         return self._give(found or self.trained / config.run_name, computed=found is None)
+
+    @cached_property
+    def _finished(self) -> dict[str, Path]:
+        """The stored runs, looked for once: nothing is written there."""
+        return finished_runs(self.stored)
 
     def _known(self, config: Config) -> FinishedRun[Config] | None:
         known = next((run for run in self.given if run.config == config), None)
