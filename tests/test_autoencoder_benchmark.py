@@ -47,7 +47,8 @@ def test_the_setting_is_chosen_by_the_first_seed_alone():
         run("sgd", [30.0, 26.0, 27.0], **slow),
         run("sgd", [1.0, 1.0, 1.0], activation="logistic", first_weights="sparse", **slow),
     ]
-    sgd, adam, other = module.chosen_entries(runs, TARGET)
+    configs = [one.config for one in runs]
+    sgd, adam, other = module.chosen_entries(runs, configs, TARGET)
     assert (adam.protocol, adam.method, adam.settings) == ("tanh", "adam", 2)
     assert [one.config.seed for one in adam.runs] == [0, 2]
     assert [one.config.optimizer.learning_rate for one in adam.runs] == [1e-3, 1e-3]
@@ -56,11 +57,15 @@ def test_the_setting_is_chosen_by_the_first_seed_alone():
     values = module._values([sgd, adam, other], 53.0, TARGET)
     assert values["iterations_to_pca_30"] == {"tanh, sgd": math.inf, "tanh, adam": 4.0, "logistic, sgd": 1.0}
     assert values["kfac_iterations"] == values["adam_over_kfac_iterations"] == {}
+    # As long as a setting of the grid was not tried, nothing is said of a method.
+    entries = module.chosen_entries([one for one in runs if one is not runs[4]], configs, TARGET)
+    assert "tanh, sgd" not in module._values(entries, 53.0, TARGET)["iterations_to_pca_30"]
 
 
 def test_ratios_of_two_misses_are_none():
     runs = [run("adam", [20.0, 20.0, 20.0]), run("kfac", [20.0, 10.0, 10.0]), run("sgd", [20.0, 20.0, 20.0])]
-    values = module._values(module.chosen_entries(runs, TARGET), 53.0, TARGET)
+    configs = [one.config for one in runs]
+    values = module._values(module.chosen_entries(runs, configs, TARGET), 53.0, TARGET)
     assert values["adam_over_kfac_iterations"] == {"tanh": math.inf}
     assert values["kfac_over_sgd_seconds"] == {}
     assert values["kfac_error_after_400_tanh"] == {"seed 0": math.inf}

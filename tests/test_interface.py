@@ -200,5 +200,5 @@ def test_the_readmes_commands_exist():
     assert commands <= known | {group.name for group in app.registered_groups}
     assert {"train", "figures", "claims", "verify", "why", "report", "sweep", "store"} <= known
     assert len(commands) >= 4
-    names = {path.stem for path in (ROOT / "figures").glob("*.ipynb")}
-    assert set(re.findall(r"FIGURES=(F\d\d)", text)) <= names
+    names = {path.stem for path in (ROOT / "figures").rglob("*.ipynb")}
+    assert set(re.findall(r"FIGURES=([A-Z]\d\d)", text)) <= names
