@@ -23,6 +23,7 @@ from repro.study.runs.sweep import (
     WAITING,
     Job,
     _let_go,
+    _reap,
     _start,
     _together,
     plan,
@@ -289,6 +290,20 @@ def test_another_run_of_the_same_name_is_not_taken_for_it(tmp_path):
     train(other, tmp_path / config.run_name)
     with pytest.raises(InputError, match="holds another run"):
         plan([config], [], tmp_path)
+
+
+def test_a_process_that_ends_after_its_run_is_let_go(tmp_path):
+    """Its run was done before; no zombie stays, and no pipe, while the sweep goes on."""
+    config = configure(**TINY, particles=2, v0=1.0)
+    process = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    job = Job(config, tmp_path / "0", DONE, process=process)
+    for _ in range(200):
+        _reap([job])
+        if process.stdin.closed:
+            break
+        time.sleep(0.05)
+    assert process.returncode == 0
+    assert process.stdin.closed
 
 
 def test_time_left_is_told_once_it_is_known(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from repro.study.experiments.autoencoder_benchmark import Entry
+from repro.study.plots.panels import empty_panel
 from repro.study.plots.style import METHODS
 from repro.study.runs.store import ProblemRun
 
@@ -32,6 +33,9 @@ def error_curves(axis: Any, entries: Sequence[Entry], time: str, marks: Mapping[
         time: "step", or "cpu_seconds" up to the step, the median over the seeds of them.
         marks: errors to compare with, by their labels.
     """
+    if not entries:
+        empty_panel(axis)
+        return
     for entry in entries:
         look = LOOKS[entry.method]
         curves = [_seen(run) for run in entry.runs]

@@ -189,10 +189,15 @@ def _collect(job: Job) -> None:
         return
     job.seconds = time.monotonic() - job.begun
     job.state = _ended(job) if ended else FAILED
-    if code is not None:
-        _let_go(job.process)
     if job.state == FAILED and code is not None and code < 0:
         job.told = f"killed by {signal.Signals(-code).name}; {job.told}"
+
+
+def _reap(jobs: Sequence[Job]) -> None:
+    """Lets go of processes that have ended: a run ends with its last file, some time before its process does."""
+    for job in jobs:
+        if job.process is not None and job.state != RUNNING and job.process.poll() is not None:
+            _let_go(job.process)
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:
@@ -273,6 +278,7 @@ def sweep(
                 running = [job for job in planned if job.state == RUNNING]
                 for job in running:
                     _collect(job)
+                _reap(planned)
                 running = [job for job in running if job.state == RUNNING]
                 free = [part for part in parts if all(job.cores != part for job in running)]
                 for part in free:
