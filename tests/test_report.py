@@ -50,7 +50,7 @@ def printing(path):
 def figures(tmp_path_factory):
     """Files of every figure, made up but for what the notebooks say."""
     folder = tmp_path_factory.mktemp("figures")
-    picture = np.random.default_rng(0).random((300, 1600)).round(1)
+    picture = np.random.default_rng(0).random((300, 400)).round(1).repeat(4, axis=1)
     for name, notebook in notebook_paths().items():
         matplotlib.image.imsave(folder / f"{name}.png", picture, cmap="gray")
         (folder / f"{name}.pdf").write_bytes(b"%PDF-1.4\n".ljust(PDF.get(name, 0)))
