@@ -499,7 +499,9 @@ def losses_apart() -> tuple[float, float]:
     """
     found: dict[RunConfig, list[np.ndarray]] = {}
     for path in finished_runs(project_path(STORED_RUNS)).values():
-        run = load_run(path)
+        run = load_any_run(path)
+        if not isinstance(run.config, RunConfig):
+            continue
         if run.config.pretraining.epochs and run.config.system.particles <= 16:
             plain = study_run("adam", SystemConfig(run.config.system.particles, 0.0), run.config.seed)
             parts = {name: getattr(run.config, name) for name in ("sampling", "pretraining", "ansatz", "dtype")}

@@ -309,7 +309,7 @@ def test_factors_need_the_linear_maps():
         ("ngd", {"damping": 1e-9}, "between damping_min, 1e-07"),
         ("ngd", {"ratio_low": 0.8}, "below ratio_high"),
         ("kfac", {"factor_memory": 1.0}, "below 1"),
-        ("newton", {}, "adam, kfac, qn-kfac, qn-mr-kfac, ngd, dgd"),
+        ("newton", {}, "adam, sgd, kfac, qn-kfac, qn-mr-kfac, ngd, dgd"),
     ],
 )
 def test_bad_options_get_one_clear_line(name, options, told):
