@@ -46,7 +46,7 @@ from repro.study.experiments.ledger import effects
 from repro.study.runs import convergence
 from repro.study.runs.cases import CASES, PAPER_CASES, SEEDS, STRENGTHS, exact_energy
 from repro.study.runs.profiles import EPOCHS, PROFILES, configure, study_run
-from repro.study.runs.store import STORED_RUNS, Run, RunSource, finished_runs, load_run, project_path
+from repro.study.runs.store import STORED_RUNS, Run, RunSource, finished_runs, load_any_run, load_run, project_path
 from repro.study.runs.timing import seconds_per_epoch
 from repro.study.verification.audit import (
     AUDITED_EPOCHS,
