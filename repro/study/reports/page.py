@@ -40,7 +40,7 @@ MARKS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "open", NOT_RUN: "s
 
 LARGEST_PAGE = 10_000_000
 """Bytes of the page at most, so that it can be sent and opens on a phone."""
-COLORS = 256
+COLORS = 64
 """Of a picture in the page."""
 
 
@@ -110,7 +110,7 @@ def _address(content: bytes, media: str) -> str:
 
 
 def packed_picture(content: bytes) -> bytes:
-    """A PNG of the same size in pixels with at most :data:`COLORS` colours, which takes about 40 % of the bytes."""
+    """A PNG of the same size in pixels with at most :data:`COLORS` colours, which takes about a third of the bytes."""
     packed = io.BytesIO()
     with Image.open(io.BytesIO(content)) as picture:
         picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
