@@ -12,10 +12,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 from conftest import ROOT, is_one_line
@@ -432,6 +434,14 @@ def test_an_audit_elsewhere_compares_the_first_losses(root, monkeypatch):
     forged(root, by("loss", 2, 1.01))
     (told,) = checked(root, seed=3)
     assert "its first losses are others: they differ by 1.0e-02" in told
+
+
+def test_an_audit_sees_a_wrong_formula(root, monkeypatch):
+    """Of code that is other than the run's: moments that decay a little faster."""
+    monkeypatch.setenv("REPRO_REVISION", "1" * 40)
+    monkeypatch.setattr(optax, "adam", partial(optax.adam, b1=0.88))
+    (told,) = checked(root, seed=3)
+    assert "its first losses are others" in told
 
 
 def test_an_audit_sees_other_data(root, monkeypatch):

@@ -43,7 +43,7 @@ FIRST_LOSSES, APART = 10, 1e-4
 """How many losses are compared wherever a run was made, and how far apart they may be, relatively, in single precision.
 
 Measured for Adam, gradient descent, K-FAC and DGD on the digits, by code for SSE4.2 only and on one thread: 2e-7 at
-most over so many steps, and 4e-7 over 20. A wrong formula moves them by more than a hundredth.
+most over so many steps, and 4e-7 over 20.
 """
 DOUBLE = 1e-6
 """In double precision, they may be so much less apart."""
