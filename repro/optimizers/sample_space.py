@@ -66,14 +66,15 @@ def stochastic_reconfiguration(problem: Problem, config: SpringConfig) -> Optimi
         restore = ravel_pytree(checked_params(params, config.name))[1]
         checked_grads(grads, params, config.name)  # and no more: the samples' residuals are what the step is made of
         geometry = problem.geometry(params, (), batch)
-        start = config.momentum * state.previous
         if jax.eval_shape(geometry.sample_space).rows.size <= MOST_NUMBERS:
             rows, residuals = geometry.sample_space()
+            start = config.momentum * state.previous
             everyone = all_gather(rows)
             right = all_gather(residuals - rows @ start)
             phi = damped_solve(everyone, config.damping, right) @ everyone + start
         else:
             geometry = problem.geometry(params, (METRIC,), batch)
+            start = config.momentum * state.previous
             phi = _without_rows(geometry, problem.factor_scale, grads, config.damping, start) + start
         step = config.learning_rate * phi
         step *= jnp.minimum(1.0, jnp.sqrt(config.step_limit / (step @ step)))
