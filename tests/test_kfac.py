@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -365,12 +366,7 @@ def test_parts_of_a_batch_are_drawn_without_replacement_and_apart():
 
 def test_gamma_begins_with_the_damping_and_the_penalty():
     made = case()
-
-    class Penalised(Supervised):
-        strength = 46.0
-
-    problem = Penalised(made.problem.apply, "bernoulli", layers=made.problem.layers)
-    for one, expected in ((made.problem, 150.0), (problem, 196.0)):
+    for one, expected in ((made.problem, 150.0), (replace(made.problem, l2=46.0), 196.0)):
         assert float(kfac(one, **MARTENS_GROSSE).init(made.params).gamma) == pytest.approx(expected**0.5, rel=1e-14)
 
 

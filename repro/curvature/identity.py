@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
-from repro.parameters.partition import Blocks
+from repro.parameters.partition import Blocks, inner
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,4 @@ class MultipleOfIdentity:
 
     def gram(self, vectors: tuple[Blocks, ...]) -> Array:
         """Eta v_i^T v_j, shape ``(n, n)``."""
-        flat = jnp.stack([jnp.concatenate([block.ravel() for block in v]) for v in vectors])
-        return self.eta * flat @ flat.T
+        return self.eta * jnp.stack([jnp.stack([inner(v, w) for w in vectors]) for v in vectors])

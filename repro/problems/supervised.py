@@ -100,6 +100,11 @@ class Supervised(LossProblem):
         """Whether the linear maps are known."""
         return self.layers is not None
 
+    @property
+    def strength(self) -> float:
+        """Eta of the penalty."""
+        return self.l2
+
     def partition(self, params: Any) -> Partition:
         """The linear maps where they are known, else a block for each child of the parameters' tree."""
         return super().partition(params) if self.layers is None else self.layers.partition(params)
