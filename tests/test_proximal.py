@@ -293,7 +293,7 @@ def test_nothing_changes_within_rounding():
 
 def run_epochs(psi, epochs, particles=2, without=""):
     optimizer = build_optimizer(ProximalConfig(without=without), MonteCarlo(psi, 32))
-    _, params = random_state(particles, hidden=6)
+    _, params = random_state(particles, layers=1, hidden=6)
     chain = initial_chain(jax.random.key(5), 32, particles, "float64")
     state = TrainState(params, optimizer.init(params), chain, jnp.zeros((), jnp.int32))
     chunk = jax.jit(chunk_of_epochs(training_epoch(MonteCarlo(psi, 32, 5), optimizer), TRAINING_STREAM, epochs))
@@ -306,7 +306,7 @@ def test_a_state_of_which_only_the_logarithm_is_known(monkeypatch):
     Few MINRES iterations: once an eigenvector is found, further ones amplify rounding.
     """
     monkeypatch.setattr(module, "ITERATIONS", 6)
-    psi, _ = random_state(2, hidden=6)
+    psi, _ = random_state(2, layers=1, hidden=6)
     state, metrics = run_epochs(psi, 5, without="basis")
     other, found = run_epochs(psi._replace(structure=None), 5)
     for column in ("energy", "lambda", "rho", "overlap", "attempts", "step_norm"):
@@ -364,7 +364,7 @@ class Impatient(Silent):
 
 def test_a_run_from_end_to_end(tmp_path):
     """Interrupted or not, the same curve, which tells of attempts and overlap."""
-    small = {"walkers": 32, "sweeps": 2, "hidden": 4, "pretrain_epochs": 2, "evaluation_batches": 8}
+    small = {"walkers": 32, "sweeps": 2, "layers": 1, "hidden": 4, "pretrain_epochs": 2, "evaluation_batches": 8}
     config = configure(particles=2, v0=-3, optimizer="proximal-dgd", profile="smoke", epochs=6, **small)
     outcome = train(config, tmp_path / "run")
     assert outcome.result["status"] == "complete"

@@ -83,18 +83,25 @@ def distances(stored: pd.DataFrame, found: pd.DataFrame, exact: float, spread: S
         By column, "energy" and :data:`COMPARED`, the largest distance of a block; infinite where one of the two has
         no number.
     """
-    before = stored.head(len(found))
+    before, now = _columns(stored, len(found)), _columns(found, len(found))
     # An exact state has no variance, and its energy is known to single precision.
-    resolution = 1e-5 * found["energy"].abs()
-    unit = np.sqrt(
-        2.0 * found["noise"] ** 2 + (max(spread.energy, LEAST) * (found["energy"] - exact)) ** 2 + resolution**2
-    )
-    apart = {"energy": _largest((before["energy"] - found["energy"]) / unit)}
+    resolution = 1e-5 * np.abs(now["energy"])
+    unit = np.sqrt(2.0 * now["noise"] ** 2 + (max(spread.energy, LEAST) * (now["energy"] - exact)) ** 2 + resolution**2)
+    apart = {"energy": _largest((before["energy"] - now["energy"]) / unit)}
     for name in COMPARED:
-        if before[name].isna().all() and found[name].isna().all():
+        if np.isnan(before[name]).all() and np.isnan(now[name]).all():
             continue
-        apart[name] = _largest((before[name] - found[name]) / max(spread.columns.get(name, 0.0), LEAST))
+        apart[name] = _largest((before[name] - now[name]) / max(spread.columns.get(name, 0.0), LEAST))
     return apart
+
+
+def _columns(blocks: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
+    """Energy, noise and what is compared of the first blocks; no numbers where there are not so many."""
+    names = ["energy", "noise", *COMPARED]
+    found = np.full((len(names), count), np.nan)
+    there = blocks[names].to_numpy(dtype=float)[:count].T
+    found[:, : there.shape[1]] = there
+    return dict(zip(names, found, strict=True))
 
 
 def outside(
@@ -119,31 +126,31 @@ def outside(
     """
     from scipy.stats import t
 
-    energies = pd.concat([one["energy"] for one in replicas], axis=1)
-    noise = pd.concat([one["noise"] ** 2 for one in replicas], axis=1).mean(axis=1)
-    resolution = np.sqrt(noise) + 1e-5 * energies.mean(axis=1).abs()
-    away = (energies.mean(axis=1) - exact).abs().clip(lower=resolution)
-    before = stored.head(len(energies))
-    measured = [name for name in COMPARED if not all(one[name].isna().all() for one in (before, *replicas))]
+    count = max(map(len, replicas))
+    before, cloud = _columns(stored, count), [_columns(one, count) for one in replicas]
+    drawn = {name: np.stack([one[name] for one in cloud]) for name in before}
+    noise, middle = np.mean(drawn["noise"] ** 2, axis=0), np.mean(drawn["energy"], axis=0)
+    away = np.maximum(np.abs(middle - exact), np.sqrt(noise) + 1e-5 * np.abs(middle))
+    measured = [name for name in COMPARED if not (np.isnan(before[name]).all() and np.isnan(drawn[name]).all())]
     freedom = len(replicas) - 1
     bounds = [float(t.isf(ALARMS / 4, freedom)), float(t.isf(ALARMS / 4 / max(1, len(measured)), freedom))]
-    scaled = energies.div(away, axis=0)
+    scaled = drawn["energy"] / away
     found = {"energy": (_student(before["energy"] / away, scaled, noise / away**2, spread.energy), bounds[0])}
     for name in measured:
-        table = pd.concat([one[name] for one in replicas], axis=1)
-        found[name] = (_student(before[name], table, None, spread.columns.get(name, 0.0)), bounds[1])
+        found[name] = (_student(before[name], drawn[name], 0.0, spread.columns.get(name, 0.0)), bounds[1])
     return found
 
 
-def _student(stored: pd.Series, replicas: pd.DataFrame, known: pd.Series | None, usual: float) -> float:
-    variance = replicas.var(axis=1)
+def _student(stored: np.ndarray, replicas: np.ndarray, known: np.ndarray | float, usual: float) -> float:
+    """Of blocks ``(B,)`` and those of replicas ``(R, B)``, whose variance is known to be at least so large."""
+    variance = replicas.var(axis=0, ddof=1)
     least = max(float(variance.mean()), LEAST**2, usual**2 / 2.0)  # that of a difference is twice that of each
-    variance = variance.clip(lower=least if known is None else known.clip(lower=least))
-    return _largest((stored - replicas.mean(axis=1)) / np.sqrt(variance * (1.0 + 1.0 / replicas.shape[1])))
+    variance = np.maximum(variance, np.maximum(least, known))
+    return _largest((stored - replicas.mean(axis=0)) / np.sqrt(variance * (1.0 + 1.0 / len(replicas))))
 
 
-def _largest(values: pd.Series) -> float:
-    return math.inf if values.isna().any() else float(values.abs().max())
+def _largest(values: np.ndarray) -> float:
+    return math.inf if np.isnan(values).any() else float(np.abs(values).max())
 
 
 def spread_of(replicas: pd.DataFrame, optimizer: str) -> Spread:
