@@ -25,6 +25,7 @@ STUDY = "study"
 CHAPTERS = {
     STUDY: "The study: optimisers for neural-network quantum states",
     "optimisation": "From gradient descent to K-FAC",
+    "geometry": "Natural gradients on statistical models and in function space",
 }
 """The titles of what is judged, in the order in which it is shown."""
 LECTURES = tuple(chapter for chapter in CHAPTERS if chapter != STUDY)
