@@ -84,10 +84,11 @@ def print_value_verdicts(figure: str, values: Values) -> list[Verdict]:
 
 
 def _printed(claim: Claim, verdict: Verdict) -> Verdict:
-    rest = f"needs {verdict.needs}" if verdict.needs else ""
-    if verdict.false_alarm is not None:
-        rest = f"false-alarm rate {verdict.false_alarm:.2g}" if verdict.false_alarm else "computed: no false alarm"
-    if claim.chapter == STUDY and verdict.false_alarm is not None:
+    if verdict.false_alarm is None:
+        rest = f"needs {verdict.needs}" if verdict.needs else ""
+    elif verdict.false_alarm == 0.0 and claim.chapter != STUDY:
+        rest = "computed: no false alarm"
+    else:
         rest = f"false-alarm rate {verdict.false_alarm:.2g}"
     lines = [f"{verdict.verdict.upper()}: {claim.statement}", f"source: {claim.source}", verdict.told, rest]
     print("\n  ".join(filter(None, lines)))

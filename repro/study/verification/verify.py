@@ -252,11 +252,23 @@ def _problem_runs(
     chosen: list[ProblemRun] = []
     with noting(problems, root):
         chosen = [run] if seed is not None and (run := drawn(runs, seed)) is not None else []
+    return _audited(chosen, audit_problem_run, "", problems, tell, reporter_for)
+
+
+def _audited(
+    runs: Sequence[FinishedRun[Config]],
+    again: Callable[[FinishedRun[Config], Reporter | None], Comparison],
+    length: str,
+    problems: list[str],
+    tell: Callable[[str], None],
+    reporter_for: Callable[[AnyRunConfig], Reporter] | None,
+) -> list[Comparison]:
+    """Trains runs ``again``, for a ``length`` that is told, and adds what differs to ``problems``."""
     comparisons: list[Comparison] = []
-    for run in chosen:
-        tell(f"audit: training {run.path.name} again")
+    for run in runs:
+        tell(f"audit: training {run.path.name} again{length}")
         with noting(problems, f"audit of {run.path.name}"):
-            comparison = audit_problem_run(run, reporter_for(run.config) if reporter_for else None)
+            comparison = again(run, reporter_for(run.config) if reporter_for else None)
             tell(f"audit: {comparison.name}: {comparison.told}")
             problems += [f"{comparison.name}: {line}" for line in comparison.problems]
             comparisons.append(comparison)
@@ -315,11 +327,5 @@ def verify(
             problems += audit_metric(state)
         tell(f"audit: {len(chosen)} of {len(candidates)} runs that take at most {AFFORDABLE_SECONDS:g} s, seed {seed}")
     comparisons = _problem_runs(root, seed if count else None, problems, tell, reporter_for)
-    for run in chosen:
-        tell(f"audit: training {run.path.name} again for {AUDITED_EPOCHS} epochs")
-        with noting(problems, f"audit of {run.path.name}"):
-            comparison = audit(run, reporter_for(run.config) if reporter_for else None)
-            tell(f"audit: {comparison.name}: {comparison.told}")
-            problems += [f"{comparison.name}: {line}" for line in comparison.problems]
-            comparisons.append(comparison)
+    comparisons += _audited(chosen, audit, f" for {AUDITED_EPOCHS} epochs", problems, tell, reporter_for)
     return Report(verdicts, comparisons, list(dict.fromkeys(problems)), digest)
