@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Programs are compiled once in a test session, also those of the processes it starts (a parallel session's workers
 # inherit the variables). JAX reads these when it is imported.
@@ -42,6 +42,8 @@ import pytest
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from repro import runtime
+from repro.__main__ import main
 from repro.vmc.ansatz import Wavefunction, slater_wavefunction
 from repro.vmc.ansatz.trial import Params
 from repro.vmc.physics.hamiltonian import System
@@ -165,6 +167,24 @@ def repro(*arguments: str, timeout: float = 300.0, **environment: str) -> subpro
         env=os.environ | environment,
         check=False,
     )
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs the command line in this process, which has its JAX: ``called(*arguments, code=2)`` is what it printed.
+
+    ``code`` is the exit code that is asked for.
+    """
+
+    def run(*arguments: str, code: int = 2) -> Any:
+        monkeypatch.setattr(runtime, "configure_jax", lambda device: None)
+        monkeypatch.setattr(sys, "argv", ["repro", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        return capsys.readouterr()
+
+    return run
 
 
 def is_one_line(text: str, message: str) -> None:

@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 from conftest import ROOT, is_one_line, repro
 
-from repro.cli import main
 from repro.errors import InputError, ReproError
 from repro.study.claims.statements import claims_of
 from repro.study.claims.verdicts import restored
@@ -241,12 +240,8 @@ def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, messa
         (("F08", "-p", "colour=red"), "unknown parameter 'colour'"),
     ],
 )
-def test_bad_figures_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(sys, "argv", ["repro", "figures", *arguments, "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    is_one_line(capsys.readouterr().err, message)
+def test_bad_figures_end_in_one_line(tmp_path, called, arguments, message):
+    is_one_line(called("figures", *arguments, "--out", str(tmp_path / "out")).err, message)
     assert not (tmp_path / "out").exists()
 
 

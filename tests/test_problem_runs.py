@@ -23,8 +23,6 @@ import pytest
 from conftest import ROOT, is_one_line
 
 import repro
-from repro import runtime
-from repro.cli import main
 from repro.config import OPTIONS, PROBLEM_OPTIONS, PROBLEMS, ProblemRunConfig, RunConfig, config_from_json
 from repro.errors import DivergedError, InputError
 from repro.problems.digits import digits_data
@@ -240,16 +238,6 @@ def test_overwriting_an_energy_or_going_on_with_it(finished, tmp_path):
 # The command line.
 
 
-def called(monkeypatch, capsys, *arguments: str) -> str:
-    """What the command line says of bad input, in this process."""
-    monkeypatch.setattr(runtime, "configure_jax", lambda device: None)
-    monkeypatch.setattr(sys, "argv", ["repro", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    return capsys.readouterr().err
-
-
 DIGITS = ("--problem", "digits")
 ENERGY = ("--particles", "2", "--v0", "-10")
 
@@ -274,24 +262,19 @@ ENERGY = ("--particles", "2", "--v0", "-10")
         ((*DIGITS, "--optimizer", "sgd", "--momentum", "1"), "momentum = 1: must be at least 0 and below 1"),
     ],
 )
-def test_misplaced_options_end_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, arguments, message):
+def test_misplaced_options_end_in_one_line_and_nothing_is_written(tmp_path, called, arguments, message):
     out = tmp_path / "never"
-    is_one_line(called(monkeypatch, capsys, "train", *arguments, "--out", str(out)), message)
+    is_one_line(called("train", *arguments, "--out", str(out)).err, message)
     assert not out.exists()
 
 
-def test_commands_for_energies_say_that_a_run_is_none(finished, monkeypatch, capsys):
-    told = called(monkeypatch, capsys, "observables", str(finished.run.path))
+def test_commands_for_energies_say_that_a_run_is_none(finished, called):
+    told = called("observables", str(finished.run.path)).err
     is_one_line(told, "is a run of digits, and an energy is needed here")
 
 
-def test_evaluate_on_the_command_line(finished, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "configure_jax", lambda device: None)
-    monkeypatch.setattr(sys, "argv", ["repro", "evaluate", str(finished.run.path), "--json"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    told = json.loads(capsys.readouterr().out)
+def test_evaluate_on_the_command_line(finished, called):
+    told = json.loads(called("evaluate", str(finished.run.path), "--json", code=0).out)
     assert told == {"evaluation": finished.result["evaluation"], "source": "sampled now"}
 
 

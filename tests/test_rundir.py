@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, is_one_line
 
-from repro import runtime
-from repro.cli import main
 from repro.errors import InputError, ReproError, StorageError
 from repro.machine import processors
 from repro.study.runs.profiles import configure
@@ -178,20 +176,10 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch, num
     assert contents(tmp_path) == {"file": b"before"}
 
 
-def called(monkeypatch, capsys, *arguments: str) -> str:
-    """What the command line says of bad input, in this process."""
-    monkeypatch.setattr(runtime, "configure_jax", lambda device: None)
-    monkeypatch.setattr(sys, "argv", ["repro", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    return capsys.readouterr().err
-
-
 RUN = ("train", "--particles", "2", "--v0", "-10", "--profile", "smoke", "--out")
 
 
-def test_what_the_system_refuses_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_what_the_system_refuses_is_told_in_one_line(tmp_path, called):
     file, long = tmp_path / "file", "x" * 300
     file.touch()
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
@@ -202,7 +190,7 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path, monkeypatch, caps
         (("evaluate", f"{tmp_path}/{long}"), "File name too long"),
         (("sweep", str(ROOT / "paper_runs/grids/seeds.toml"), "--out", f"{tmp_path}/{long}"), "File name too long"),
     ):
-        is_one_line(called(monkeypatch, capsys, *arguments), message)
+        is_one_line(called(*arguments).err, message)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "nowhere"}
 
 

@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 from conftest import ROOT, is_one_line, repro
 
-from repro import runtime
-from repro.cli import main
 from repro.errors import DivergedError, InputError, StorageError
 from repro.study.runs.manifest import store_runs
 from repro.study.runs.profiles import configure
@@ -481,13 +479,8 @@ def test_divergence_is_a_result(tmp_path):
         (("--nonsense", "1"), "No such option"),
     ],
 )
-def test_bad_options_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(runtime, "configure_jax", lambda device: None)  # this process has its JAX
-    monkeypatch.setattr(sys, "argv", ["repro", "train", *OPTIONS, "--out", str(tmp_path / "never"), *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    told = capsys.readouterr()
+def test_bad_options_end_in_one_line(tmp_path, called, arguments, message):
+    told = called("train", *OPTIONS, "--out", str(tmp_path / "never"), *arguments)
     is_one_line(told.err, message)
     assert told.out == ""
     assert list(tmp_path.iterdir()) == []
