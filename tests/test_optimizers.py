@@ -306,6 +306,8 @@ def test_factors_need_the_linear_maps():
         ("ngd", {"damping": 1e-9}, "between damping_min, 1e-07"),
         ("ngd", {"ratio_low": 0.8}, "below ratio_high"),
         ("kfac", {"factor_memory": 1.0}, "below 1"),
+        ("kfac", {"gamma_interval": 100_000}, "gamma_interval = 100000: must be at most 3405 with gamma_factor = 0.97"),
+        ("ngd", {"damping_interval": 10_000}, "damping_interval = 10000: must be at most 1702"),
         ("newton", {}, "adam, sgd, kfac, qn-kfac, qn-mr-kfac, ngd, dgd"),
     ],
 )

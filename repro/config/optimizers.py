@@ -10,7 +10,7 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from repro.config.checks import built, choice, fraction, shown, text
+from repro.config.checks import SMALLEST, built, choice, fraction, shown, text
 from repro.config.options import (
     BELOW_ONE,
     COUNT,
@@ -75,7 +75,13 @@ _minres_option = partial(option, group="MINRES", reference=DRISSI)
 _start_option = partial(option, group="Start of MINRES", reference=DRISSI)
 
 
-def _clamp(part: DampingConfig | FactorsConfig, name: str) -> None:
+def _check_rule(part: DampingConfig | FactorsConfig, name: str) -> None:
+    if part.factor**part.interval < SMALLEST:
+        longest = math.floor(math.log(SMALLEST) / math.log(part.factor))
+        raise InputError(
+            f"{name}_interval = {part.interval}: must be at most {longest} with {name}_factor = {part.factor:g}, whose "
+            f"power the rule multiplies by; to hold {name} fixed, give {name}_min and {name}_max its value"
+        )
     if part.least > part.most:
         raise InputError(f"{name}_min = {part.least:g}: must not exceed {name}_max, {part.most:g}")
     if part.initial is not None and not part.least <= part.initial <= part.most:
@@ -177,7 +183,7 @@ class DampingConfig:
         check_options(self)
         if not self.low < self.high:
             raise InputError(f"ratio_low = {self.low:g}: must be below ratio_high, {self.high:g}")
-        _clamp(self, "damping")
+        _check_rule(self, "damping")
 
 
 @dataclass(frozen=True)
@@ -273,7 +279,7 @@ class FactorsConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
-        _clamp(self, "gamma")
+        _check_rule(self, "gamma")
 
 
 @dataclass(frozen=True)
