@@ -23,7 +23,7 @@ import pytest
 from conftest import ROOT, is_one_line
 
 import repro
-from repro.config import OPTIONS, PROBLEM_OPTIONS, PROBLEMS, ProblemRunConfig, RunConfig, config_from_json
+from repro.config import OPTIONS, PROBLEM_OPTIONS, PROBLEMS, ProblemRunConfig, RunConfig, config_from_json, differences
 from repro.errors import DivergedError, InputError
 from repro.problems.digits import digits_data
 from repro.problems.registry import BUILDERS
@@ -84,6 +84,15 @@ def test_configurations_are_read_as_they_are_written(name):
         config_from_json(config.to_json().replace('"seed": 5', '"seed": 6'), "test")
     energy = configure(particles=2, v0=-1.0)
     assert config_from_json(energy.to_json(), "test") == energy
+
+
+def test_where_the_data_are_kept_makes_no_other_run():
+    here, there = (
+        configure_problem(problem="autoencoder", images="mnist", data_dir=folder) for folder in ("here", "there")
+    )
+    assert here.content_hash == there.content_hash != configure_problem(problem="autoencoder").content_hash
+    assert differences(here, there) == []
+    assert config_from_json(there.to_json(), "config.json") == there
 
 
 def test_every_problem_has_a_builder_and_options_with_one_meaning():

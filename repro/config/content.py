@@ -35,10 +35,14 @@ class Configuration(ABC):
     def run_name(self) -> str:
         """A directory name that a person can read and the hash makes unique."""
 
+    def decisive(self) -> dict[str, Any]:
+        """That of :meth:`to_dict` which decides the results; where a reader keeps a data set does not."""
+        return self.to_dict()
+
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON form, 16 hexadecimal digits."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """SHA-256 of the canonical JSON form of what is decisive, 16 hexadecimal digits."""
+        canonical = json.dumps(self.decisive(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -104,7 +108,7 @@ def built_from(cls: type, data: object, parts: dict[str, Any]) -> Any:
 
 
 def differences(stored: Configuration, wanted: Configuration) -> list[str]:
-    """One line for each value in which two configurations differ, ``key: stored -> wanted``."""
+    """One line for each decisive value in which two configurations differ, ``key: stored -> wanted``."""
 
     def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         items: dict[str, Any] = {}
@@ -112,5 +116,5 @@ def differences(stored: Configuration, wanted: Configuration) -> list[str]:
             items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
         return items
 
-    old, new = flat(stored.to_dict()), flat(wanted.to_dict())
+    old, new = flat(stored.decisive()), flat(wanted.decisive())
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]

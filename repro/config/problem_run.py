@@ -40,6 +40,13 @@ class ProblemRunConfig(Configuration):
         integer("evaluation_interval", self.evaluation_interval, 1)
         choice("dtype", self.dtype, DTYPES)
 
+    def decisive(self) -> dict[str, Any]:
+        """All but the folder of the data: its files are known by their names and checksums."""
+        data = self.to_dict()
+        if "data_dir" in data["problem"]:
+            data["problem"]["data_dir"] = ""
+        return data
+
     @property
     def run_name(self) -> str:
         """A directory name that a person can read and the hash makes unique."""
