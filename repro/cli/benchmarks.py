@@ -154,6 +154,47 @@ def bench_peers(
     terminal().print(table)
 
 
+@bench.command("kfac-jax")
+def bench_kfac_jax(
+    python: Annotated[
+        Path, typer.Option("--python", help="Interpreter of an environment made with requirements/peers-kfac.lock.")
+    ],
+    steps: Annotated[int, typer.Option("--steps", help="Of each run.")] = 400,
+    seeds: Annotated[int, typer.Option("--seeds", help="How many, from 0 on.")] = 3,
+    damping: Annotated[
+        list[float] | None, typer.Option("--damping", help="Repeatable; both are tuned on 50, 150 and 450.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each run.")] = Path(
+        "output/kfac_jax.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and make the rest.")] = False,
+) -> None:
+    """K-FAC of this package and kfac-jax, tuned alike, on the autoencoder of Q09: about 20 minutes of one core.
+
+    kfac-jax needs an environment of its own, with an older JAX:
+    python3 -m venv kfac && kfac/bin/python -m pip install --require-hashes -r requirements/peers-kfac.lock
+
+    Example: repro bench kfac-jax --python kfac/bin/python --seeds 1 --damping 150 --out output/kfac_jax.csv
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.table import Table
+
+    from repro.console import terminal
+    from repro.study.benchmarks.kfac_jax_comparison import DAMPINGS
+    from repro.study.benchmarks.kfac_jax_comparison import bench_kfac_jax as run_bench
+    from repro.study.experiments.kfac_jax_table import compared, target_error
+
+    rows = run_bench(python, steps, seeds, damping or DAMPINGS, out, resume, to_stderr)
+    found = compared(rows, target_error())
+    table = Table("protocol", "seconds a step over kfac-jax", "iterations to the error of PCA", "those of kfac-jax")
+    for protocol, over in found["seconds_over_kfac_jax"].items():
+        steps_told = (f"{found[name][protocol]:g}" for name in ("iterations", "kfac_jax_iterations"))
+        table.add_row(protocol, f"{over:.2f}", *steps_told)
+    terminal().print(table)
+
+
 @bench.command("kronecker")
 def bench_kronecker(
     seeds: Annotated[int, typer.Option("--seeds", help="How many states, of the seeds from 0 on.")] = SMALL_STATES,

@@ -11,15 +11,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from repro.config import ProblemRunConfig
 from repro.config.problems import AutoencoderConfig
 from repro.datasets import load_images
 from repro.demonstrations.base import Values
 from repro.errors import InputError
-from repro.problems.autoencoder import error_of_mean_image, error_of_pca
+from repro.problems.autoencoder import error_of_mean_image
+from repro.study.experiments.kfac_jax_table import compared, target_error
 from repro.study.runs.grid import read_grid
 from repro.study.runs.store import STORED_RUNS, ProblemRun, RunSource, project_path
 
@@ -28,9 +31,9 @@ PROTOCOLS = {("tanh", "dense"): "tanh", ("logistic", "sparse"): "logistic", ("ta
 """By the units and the first weights. In the third, large sparse weights saturate units of tanh."""
 COMPARED = ("tanh", "logistic")
 METHODS = ("sgd", "adam", "kfac", "hessian-free", "proximal-dgd", "spring")
-COMPONENTS = 30
-"""Of the principal component analysis whose error is the target: as many as the code has numbers."""
 LOW_ERROR = 8.0
+KFAC_JAX_TABLE = "benchmarks/kfac_jax.csv"
+"""Of ``repro bench kfac-jax``, among the stored runs."""
 KFAC_STEPS = 400
 
 
@@ -145,12 +148,12 @@ def benchmark(source: RunSource | None = None) -> AutoencoderBenchmark:
     """
     root = project_path(STORED_RUNS)
     images = load_images("mnist-5k")
-    target = error_of_pca(images.training, images.training, COMPONENTS)
+    target = target_error()
     configs = grid_configs()
     runs = (source or RunSource(root, root, quiet=True)).available(configs)
     entries = chosen_entries(runs, configs, target)
     mean = error_of_mean_image(images.training, images.training)
-    return AutoencoderBenchmark(entries, target, _values(entries, mean, target))
+    return AutoencoderBenchmark(entries, target, _values(entries, mean, target) | _beside_kfac_jax(root, target))
 
 
 def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
@@ -193,6 +196,24 @@ def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
             if (entry.protocol, entry.method) == ("tanh", "kfac")
             for run in entry.runs
         },
+    }
+
+
+def _beside_kfac_jax(root: Path, target: float) -> Values:
+    """What the stored table of both packages says; nothing where there is none."""
+    path = root / KFAC_JAX_TABLE
+    if not path.exists():
+        return {}
+    found = compared(pd.read_csv(path), target)
+    over = {
+        protocol: found["kfac_jax_iterations"][protocol] / own
+        for protocol, own in found["iterations"].items()
+        if math.isfinite(own)
+    }
+    return {
+        "kfac_seconds_over_kfac_jax": found["seconds_over_kfac_jax"],
+        "kfac_jax_iterations": found["kfac_jax_iterations"],
+        "kfac_jax_over_kfac_iterations": over,
     }
 
 
