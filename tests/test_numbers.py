@@ -22,6 +22,7 @@ import pytest
 from conftest import ROOT
 
 from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SpringConfig, SystemConfig
+from repro.demonstrations.base import Values
 from repro.optimizers.second_order import ASSEMBLED_WEIGHTS
 from repro.references import stored_reference
 from repro.study.benchmarks.growth import WHOLE, growth
@@ -39,6 +40,7 @@ from repro.study.claims.measurements import (
 )
 from repro.study.claims.statements import load_claims
 from repro.study.claims.statistics import LEVEL, RARE, median_interval, runs_without_exception
+from repro.study.claims.values import stored_values
 from repro.study.claims.verdicts import Verdict, any_false_alarm, of_chapter
 from repro.study.experiments import ablation
 from repro.study.experiments import many_particles as large
@@ -72,6 +74,14 @@ STUDY, LAPTOP = PROFILES["paper"], PROFILES["laptop"]
 
 
 # What is stored
+
+
+@cache
+def measured_values(item: str) -> Values:
+    """The stored numbers of an item of a lecture."""
+    found = stored_values(project_path(STORED_RUNS), item)
+    assert found is not None
+    return found
 
 
 @cache
@@ -841,6 +851,23 @@ GUIDE = [
     ("The study's values are the defaults. Its `damping` of {:.0f} is cautious",
      lambda: [study_run("dgd", A2).optimizer.damping.initial]),
 ]  # fmt: skip
+LECTURES = [
+    ("With beta = 0.9 the path is {:.2f} times as long as without momentum.",
+     lambda: [measured_values("P06")["length_over_none"]["0.9"]]),
+    ("the mean cosine is still {:.2f}, above our bound of 0.2",
+     lambda: [measured_values("P07")["cosine_trained_on_batches"]]),
+    ("halves with the length of the step, by {:.2f}, {:.2f} and {:.2f}.",
+     lambda: measured_values("P16")["spread_ratio"]),
+    ("is off by {:.0f} % at the start. The square root also turns the direction: the cosine is {:.2f} at the start and "
+     "{:.2f} after training.",
+     lambda: (100 * measured_values("P19")["difference_from_empirical"]["start"],
+              *(measured_values("P19")["cosine_sqrt"][time] for time in ("start", "trained")))),
+    ("ends at {:.1f} times the loss of a single one that was tuned",
+     lambda: [measured_values("P25")["best_default_over_tuned"]]),
+    ("the solve with split damping is up to {:.0f} % off.",
+     lambda: [100 * measured_values("Q08")["damped_error_pi_split"]]),
+    ("its distribution is off by {:.2f}.", lambda: [measured_values("P11")["distribution_difference_everywhere"]]),
+]  # fmt: skip
 
 
 TABLE = {
@@ -850,6 +877,7 @@ TABLE = {
     "docs/optimizers.md": OPTIMIZERS_TEXT,
     "docs/proximal-results.md": PROXIMAL,
     "docs/use-dgd.md": GUIDE,
+    "docs/lectures.md": LECTURES,
 }
 
 

@@ -30,7 +30,7 @@ from repro.optimizers import Optimizer
 from repro.optimizers.presets import composition_of
 from repro.study.benchmarks.growth import PARTS, UPDATE, WHOLE
 from repro.study.benchmarks.operations import matrix_operations
-from repro.study.benchmarks.stopwatch import EPOCHS, peak_memory_gb, prepare, product_rate, seconds_of
+from repro.study.benchmarks.stopwatch import EPOCHS, Subject, peak_memory_gb, prepare, product_rate, seconds_of
 from repro.study.benchmarks.subprocesses import cases_left, measure_each, table_so_far, write_table
 from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs
@@ -87,6 +87,10 @@ class _Timed:
     times: float = 1.0
 
 
+def _timed(program: Callable[..., Any], *arguments: Any, times: float = 1.0) -> _Timed:
+    return _Timed(seconds_of(jax.jit(program), *arguments), matrix_operations(program, *arguments), times)
+
+
 def _update_of(optimizer: Optimizer) -> Callable[..., Any]:
     """One update: (its state, gradient, parameters, walkers, local energies) -> its state."""
 
@@ -135,10 +139,8 @@ def _second_order_parts(
     iterations = () if config.minres is None else (float(config.minres.iterations),)
     repetitions = iterations if config.factors is None else (trials, *iterations)
     parts = {
-        "derivatives": _Timed(
-            seconds_of(jax.jit(differentiate), params, x), matrix_operations(differentiate, params, x)
-        ),
-        "scaling": _Timed(seconds_of(jax.jit(scale), *compared), matrix_operations(scale, *compared), trials),
+        "derivatives": _timed(differentiate, params, x),
+        "scaling": _timed(scale, *compared, times=trials),
     }
     whole = _Timed(_seconds_of_update(update, *given), matrix_operations(update, *given, repetitions=repetitions))
     known = parts.values()
@@ -149,6 +151,54 @@ def _second_order_parts(
     return parts
 
 
+def _whole_epoch(size: Size, subject: Subject) -> tuple[TrainState, dict[str, float]]:
+    """The state after an epoch, and the seconds, compilation and memory of whole epochs."""
+    model, phase, state, device = subject
+    begin = time.perf_counter()
+    epochs = chunk_of_epochs(phase.epoch, phase.stream, EPOCHS)
+    compiled = executor_for(size.walkers, device).compile(phase.name, epochs, state, model.seed, model.system)
+    compilation = time.perf_counter() - begin
+    state, _ = jax.block_until_ready(compiled(state, model.seed, model.system, jnp.int32(1)))
+    count = jnp.int32(EPOCHS)
+    seconds = seconds_of(lambda: compiled(state, model.seed, model.system, count), warm=True) / EPOCHS
+    return state, {"seconds": seconds, "compile_seconds": compilation, "peak_memory_gb": peak_memory_gb(device)}
+
+
+def _parts_of(size: Size, config: RunConfig, subject: Subject, state: TrainState) -> dict[str, _Timed]:
+    """The parts of an epoch that begins with a state, by their names."""
+    model = subject.model
+    psi, chunk, system = model.wavefunction, model.walker_chunk, model.system
+    optimizer, key, (params, _, chain, _) = subject.phase.optimizer, jax.random.key(0), state
+
+    def sample(params: Any, chain: Any) -> Any:
+        return walk(density(psi, params), chain, key, size.sweeps, model.unroll)
+
+    def energies_of(params: Any, x: Array) -> Array:
+        return walker_energies(psi, params, x, system, chunk)
+
+    def differentiate(params: Any, x: Array, energies: Array) -> Any:
+        return energy_gradient(psi, params, x, clip_local_energies(energies), chunk)
+
+    x = chain.walkers
+    energies = jax.jit(energies_of)(params, x)
+    # An epoch whose step is judged has a second walk and a second round of local energies.
+    walks = 1.0
+    if isinstance(config.optimizer, SecondOrderConfig):
+        walks += 1.0 / config.optimizer.damping.interval
+    parts = {
+        "sampling": _timed(sample, params, chain, times=walks),
+        "local energy": _timed(energies_of, params, x, times=walks),
+        "gradient": _timed(differentiate, params, x, energies),
+    }
+    grads = jax.jit(differentiate)(params, x, energies)
+    if isinstance(config.optimizer, SecondOrderConfig):
+        return parts | _second_order_parts(model, optimizer, config.optimizer, state, grads, energies)
+    if isinstance(config.optimizer, AdamConfig):
+        return parts  # its update is next to nothing
+    seconds = _seconds_of_update(_update_of(optimizer), state.opt_state, grads, params, x, energies)
+    return parts | {UPDATE: _Timed(seconds, math.nan)}
+
+
 def measure(size: Size) -> list[dict[str, Any]]:
     """Times the whole epoch and its parts in this process.
 
@@ -157,69 +207,24 @@ def measure(size: Size) -> list[dict[str, Any]]:
         operations a second in matrix products; for the whole epoch ``compile_seconds`` and ``peak_memory_gb`` besides.
     """
     config = size.config()
-    model, phase, state, device = prepare(config)
-    psi, chunk, system = model.wavefunction, model.walker_chunk, model.system
-    with numerics(config.dtype, device):
+    subject = prepare(config)
+    with numerics(config.dtype, subject.device):
         # Timed before the parts: the peak of memory is to be the epoch's own.
-        begin = time.perf_counter()
-        epochs = chunk_of_epochs(phase.epoch, phase.stream, EPOCHS)
-        compiled = executor_for(size.walkers, device).compile(phase.name, epochs, state, model.seed, system)
-        compilation = time.perf_counter() - begin
-        state, _ = jax.block_until_ready(compiled(state, model.seed, system, jnp.int32(1)))
-        count = jnp.int32(EPOCHS)
-        whole = seconds_of(lambda: compiled(state, model.seed, system, count), warm=True) / EPOCHS
-        memory = peak_memory_gb(device)
-
-        key, (params, _, chain, _) = jax.random.key(0), state
-
-        def sample(params: Any, chain: Any) -> Any:
-            return walk(density(psi, params), chain, key, size.sweeps, model.unroll)
-
-        def energies_of(params: Any, x: Array) -> Array:
-            return walker_energies(psi, params, x, system, chunk)
-
-        def differentiate(params: Any, x: Array, energies: Array) -> Any:
-            return energy_gradient(psi, params, x, clip_local_energies(energies), chunk)
-
-        x = chain.walkers
-        energies = jax.jit(energies_of)(params, x)
-        # An epoch whose step is judged has a second walk and a second round of local energies.
-        walks = 1.0
-        if isinstance(config.optimizer, SecondOrderConfig):
-            walks += 1.0 / config.optimizer.damping.interval
-        parts = {
-            "sampling": _Timed(
-                seconds_of(jax.jit(sample), params, chain), matrix_operations(sample, params, chain), walks
-            ),
-            "local energy": _Timed(
-                seconds_of(jax.jit(energies_of), params, x), matrix_operations(energies_of, params, x), walks
-            ),
-            "gradient": _Timed(
-                seconds_of(jax.jit(differentiate), params, x, energies),
-                matrix_operations(differentiate, params, x, energies),
-            ),
-        }
-        grads = jax.jit(differentiate)(params, x, energies)
-        if isinstance(config.optimizer, SecondOrderConfig):
-            parts |= _second_order_parts(model, phase.optimizer, config.optimizer, state, grads, energies)
-        elif not isinstance(config.optimizer, AdamConfig):  # whose update is next to nothing
-            update = _update_of(phase.optimizer)
-            parts[UPDATE] = _Timed(_seconds_of_update(update, state.opt_state, grads, params, x, energies), math.nan)
+        state, whole = _whole_epoch(size, subject)
+        parts = _parts_of(size, config, subject, state)
         rate = product_rate()
-    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     common = {
         "optimizer": size.optimizer,
         "particles": size.particles,
         "walkers": size.walkers,
         "sweeps": size.sweeps,
         "hidden": size.hidden,
-        "parameters": weights,
-        "device": device.device_kind,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "device": subject.device.device_kind,
         "rate": rate,
     }
     total = sum(part.times * part.operations for part in parts.values())
-    first = {"part": WHOLE, "seconds": whole, "operations": total}
-    rows = [common | first | {"compile_seconds": compilation, "peak_memory_gb": memory}]
+    rows = [common | {"part": WHOLE, "seconds": whole["seconds"], "operations": total} | whole]
     for name in PARTS:
         if part := parts.get(name):
             own = {"part": name, "seconds": part.times * part.seconds, "operations": part.times * part.operations}
