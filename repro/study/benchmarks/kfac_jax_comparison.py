@@ -24,6 +24,7 @@ from repro.study.experiments.kfac_jax_table import (
     INVERSE_INTERVAL,
     OWN,
     PEER,
+    TABLE_COLUMNS,
     chosen_damping,
     iterations_to,
     seconds_per_step,
@@ -39,7 +40,6 @@ DAMPINGS = (50.0, 150.0, 450.0)
 INTERVAL = 5
 """Steps from one look at all images to the next."""
 KEYS = ("protocol", "damping", "seed", "code")
-COLUMNS = (*KEYS, "steps", "cpu_seconds", "training_error")
 
 
 def own_config(protocol: str, damping: float, seed: int, steps: int) -> ProblemRunConfig:
@@ -113,8 +113,8 @@ def bench_kfac_jax(
         tell: receives a line for each run, with an estimate of the time left.
 
     Returns:
-        Rows with :data:`COLUMNS`: of each run the errors on all training images after every :data:`INTERVAL` steps, and
-        the processor time of the steps so far.
+        Of each run the errors on all training images after every :data:`INTERVAL` steps, and the processor time of the
+        steps so far, in the columns ``TABLE_COLUMNS`` of :mod:`repro.study.experiments.kfac_jax_table`.
 
     Raises:
         InputError: for numbers out of bounds, a table that is there already, or an interpreter that is not.
@@ -126,7 +126,7 @@ def bench_kfac_jax(
         own_config("tanh", damping, 0, steps)  # refuses what is no damping
     if not python.is_file():
         raise InputError(f"{python}: not there; make an environment with requirements/peers-kfac.lock")
-    table = table_so_far(out, resume, COLUMNS)
+    table = table_so_far(out, resume, TABLE_COLUMNS)
     error, begin, made = target_error(), time.monotonic(), 0
     total = 2 * len(FIRST_WEIGHTS) * (len(dampings) + seeds - 1)
 
@@ -137,7 +137,7 @@ def bench_kfac_jax(
             return
         arguments = (protocol, damping, seed, steps)
         rows = _own(*arguments) if code == OWN else _peer(python, *arguments)
-        rows = rows.assign(protocol=protocol, damping=damping, seed=seed, code=code)[list(COLUMNS)]
+        rows = rows.assign(protocol=protocol, damping=damping, seed=seed, code=code)[list(TABLE_COLUMNS)]
         table, made = pd.concat([table, rows], ignore_index=True), made + 1
         write_table(table, out)
         left = (time.monotonic() - begin) / made * (total - number)

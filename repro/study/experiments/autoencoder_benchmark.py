@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from repro.datasets import load_images
 from repro.demonstrations.base import Values
 from repro.errors import InputError
 from repro.problems.autoencoder import error_of_mean_image
-from repro.study.experiments.kfac_jax_table import compared, target_error
+from repro.study.experiments.kfac_jax_table import PEER, TABLE_COLUMNS, best_runs, compared, target_error
 from repro.study.runs.grid import read_grid
 from repro.study.runs.store import STORED_RUNS, ProblemRun, RunSource, project_path
 
@@ -64,11 +63,14 @@ class AutoencoderBenchmark:
         entries: one for each method and protocol that has runs.
         error_of_pca: of the principal components, on the training images.
         values: see :class:`repro.demonstrations.base.Demonstration`.
+        kfac_jax: of kfac-jax, the stored rows of ``repro bench kfac-jax`` with its best damping; none where there is no
+            table.
     """
 
     entries: tuple[Entry, ...]
     error_of_pca: float
     values: Values
+    kfac_jax: pd.DataFrame
 
 
 def protocol_of(config: ProblemRunConfig) -> str:
@@ -153,7 +155,10 @@ def benchmark(source: RunSource | None = None) -> AutoencoderBenchmark:
     runs = (source or RunSource(root, root, quiet=True)).available(configs)
     entries = chosen_entries(runs, configs, target)
     mean = error_of_mean_image(images.training, images.training)
-    return AutoencoderBenchmark(entries, target, _values(entries, mean, target) | _beside_kfac_jax(root, target))
+    path = root / KFAC_JAX_TABLE
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(TABLE_COLUMNS))
+    values = _values(entries, mean, target) | _beside_kfac_jax(table, target)
+    return AutoencoderBenchmark(entries, target, values, best_runs(table, PEER, target))
 
 
 def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
@@ -199,12 +204,11 @@ def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
     }
 
 
-def _beside_kfac_jax(root: Path, target: float) -> Values:
+def _beside_kfac_jax(table: pd.DataFrame, target: float) -> Values:
     """What the stored table of both packages says; nothing where there is none."""
-    path = root / KFAC_JAX_TABLE
-    if not path.exists():
+    if table.empty:
         return {}
-    found = compared(pd.read_csv(path), target)
+    found = compared(table, target)
     over = {
         protocol: found["kfac_jax_iterations"][protocol] / own
         for protocol, own in found["iterations"].items()

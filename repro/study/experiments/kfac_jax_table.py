@@ -12,6 +12,7 @@ from repro.problems.autoencoder import error_of_pca
 OWN, PEER = "this package", "kfac-jax"
 INVERSE_INTERVAL = 20
 """Steps from one inversion of the factors to the next, in both."""
+TABLE_COLUMNS = ("protocol", "damping", "seed", "code", "steps", "cpu_seconds", "training_error")
 COMPONENTS = 30
 """Of the principal component analysis whose error is the target: as many as the code has numbers."""
 
@@ -47,6 +48,13 @@ def chosen_damping(table: pd.DataFrame, protocol: str, code: str, error: float) 
         return iterations_to(rows, error), float(rows["training_error"].iloc[-1])
 
     return float(min(own["damping"].unique(), key=order))
+
+
+def best_runs(table: pd.DataFrame, code: str, error: float) -> pd.DataFrame:
+    """The rows of a package with its best damping in each protocol, all seeds."""
+    mine = table[table["code"] == code]
+    best = {protocol: chosen_damping(table, str(protocol), code, error) for protocol in mine["protocol"].unique()}
+    return mine[mine["damping"] == mine["protocol"].map(best)]
 
 
 def compared(table: pd.DataFrame, error: float) -> dict[str, dict[str, float]]:

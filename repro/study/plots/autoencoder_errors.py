@@ -50,6 +50,24 @@ def error_curves(axis: Any, entries: Sequence[Entry], time: str, marks: Mapping[
     axis.set_ylim(LOWEST, HIGHEST)
 
 
+def peer_curve(axis: Any, rows: pd.DataFrame, time: str) -> None:
+    """The training errors of kfac-jax, as :func:`error_curves` has those of the methods.
+
+    Args:
+        axis: where.
+        rows: of one protocol, with the columns of ``repro bench kfac-jax``; none draws nothing.
+        time: "step" or "cpu_seconds".
+    """
+    if rows.empty:
+        return
+    look = METHODS["kfac-jax"]
+    seeds = rows.assign(step=rows["steps"] + 1).groupby("steps")
+    middle, errors = seeds[time].median(), seeds["training_error"]
+    axis.fill_between(middle, errors.min(), errors.max(), color=look.color, alpha=0.2, linewidth=0)
+    style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "label": look.label}
+    axis.loglog(middle, errors.median(), markevery=0.12, markersize=5.0, **style)
+
+
 def methods_legend(figure: Any, title: str) -> None:
     """One legend above all panels, each method and mark once."""
     entries = {

@@ -53,6 +53,7 @@ METHODS = {
     "hessian-free": Look("Hessian-free", GREY, (0, (5, 2)), "X"),
     "conjugate-gradients": Look("conjugate gradients", GREEN, (0, (5, 1, 1, 1, 1, 1)), "s"),
     "kfac": LOOKS["kfac"],
+    "kfac-jax": Look("kfac-jax", SKY, (0, (2, 1)), "1"),
     "proximal": Look("proximal", WINE, "-", "*"),
     "spring": LOOKS["spring"],
 }
