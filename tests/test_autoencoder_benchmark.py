@@ -71,6 +71,19 @@ def test_ratios_of_two_misses_are_none():
     assert values["kfac_error_after_400_tanh"] == {"seed 0": math.inf}
 
 
+def test_a_run_that_ended_too_early_decides_nothing():
+    """Adam is there at step 3; SGD, which misses, has 5 steps or 2."""
+    long = [run("adam", [20.0, 13.0, 9.0]), run("sgd", [20.0, 20.0, 20.0]), run("kfac", [20.0, 20.0, 13.0])]
+    short = [one if one.config.optimizer.name == "kfac" else replace(one, curve=one.curve[:2]) for one in long]
+
+    def ratios(runs):
+        values = module._values(module.chosen_entries(runs, [one.config for one in runs], TARGET), 53.0, TARGET)
+        return values["sgd_over_kfac_iterations"], values["adam_over_kfac_iterations"]
+
+    assert ratios(long) == ({"tanh": math.inf}, {"tanh": 0.6})
+    assert ratios(short) == ({}, {})
+
+
 def test_every_run_of_the_grids_has_a_protocol_and_a_method():
     configs = module.grid_configs()
     assert {config.optimizer.name for config in configs} <= set(module.METHODS)

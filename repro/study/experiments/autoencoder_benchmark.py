@@ -173,6 +173,11 @@ def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
         }
 
     steps, seconds = medians("steps", target), medians("seconds", LOW_ERROR)
+    lengths = {f"{one.protocol}, {one.method}": float(min(len(run.curve) for run in one.runs)) for one in entries}
+    times = {
+        f"{one.protocol}, {one.method}": min(float(run.curve["cpu_seconds"].sum()) for run in one.runs)
+        for one in entries
+    }
     return {
         "error_of_mean_image": mean,
         "error_of_pca_30": target,
@@ -188,13 +193,13 @@ def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
         "kfac_iterations": _of_method(steps, "kfac"),
         "hessian_free_iterations_tanh": {name: steps[name] for name in ("tanh, hessian-free",) if name in steps},
         **{
-            f"{other.replace('-', '_')}_over_kfac_iterations": _ratios(steps, other, "kfac")
+            f"{other.replace('-', '_')}_over_kfac_iterations": _ratios(steps, lengths, other, "kfac")
             for other in ("adam", "sgd")
         },
-        "kfac_over_sgd_seconds": _ratios(seconds, "kfac", "sgd"),
-        "kfac_over_adam_seconds": _ratios(seconds, "kfac", "adam"),
-        "adam_over_proximal_iterations": _ratios(steps, "adam", "proximal-dgd"),
-        "adam_over_spring_iterations": _ratios(steps, "adam", "spring"),
+        "kfac_over_sgd_seconds": _ratios(seconds, times, "kfac", "sgd"),
+        "kfac_over_adam_seconds": _ratios(seconds, times, "kfac", "adam"),
+        "adam_over_proximal_iterations": _ratios(steps, lengths, "adam", "proximal-dgd"),
+        "adam_over_spring_iterations": _ratios(steps, lengths, "adam", "spring"),
         "kfac_error_after_400_tanh": {
             f"seed {run.config.seed}": _error_at(run, KFAC_STEPS)
             for entry in entries
@@ -226,11 +231,29 @@ def _of_method(numbers: dict[str, float], method: str) -> dict[str, float]:
     return {protocol: numbers[name] for protocol, name in names.items() if name in numbers}
 
 
-def _ratios(numbers: dict[str, float], above: str, below: str) -> dict[str, float]:
-    """By protocol; where both are infinite there is none."""
+def _ratios(numbers: dict[str, float], lengths: dict[str, float], above: str, below: str) -> dict[str, float]:
+    """By protocol; where both are infinite there is none.
+
+    A run that ended before the other method was at the target does not say which is first. Then there is no ratio at
+    all, and nothing is judged.
+
+    Args:
+        numbers: steps or seconds to a target, by protocol and method; infinite for a miss.
+        lengths: of the runs, in the same unit.
+        above: method of the numerator.
+        below: method of the denominator.
+    """
     over, under = _of_method(numbers, above), _of_method(numbers, below)
-    both = {name: (over[name], under[name]) for name in over if name in under}
-    return {name: one / other for name, (one, other) in both.items() if math.isfinite(one) or math.isfinite(other)}
+    over_length, under_length = _of_method(lengths, above), _of_method(lengths, below)
+    ratios = {}
+    for name in [name for name in over if name in under]:
+        one, other = over[name], under[name]
+        if math.isinf(one) and math.isinf(other):
+            continue
+        if (math.isinf(one) and over_length[name] < other) or (math.isinf(other) and under_length[name] < one):
+            return {}
+        ratios[name] = one / other
+    return ratios
 
 
 def _error_at(run: ProblemRun, step: int) -> float:
