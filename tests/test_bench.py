@@ -123,7 +123,6 @@ def test_growth_finds_the_exponents_of_a_law():
     ("optimizer", "update"),
     [
         ("adam", []),
-        ("kfac", ["derivatives", "direction", "scaling"]),
         ("dgd", ["derivatives", "direction", "scaling"]),
         ("spring", ["update"]),
     ],
