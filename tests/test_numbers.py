@@ -44,6 +44,7 @@ from repro.study.claims.values import stored_values
 from repro.study.claims.verdicts import Verdict, any_false_alarm, of_chapter
 from repro.study.experiments import ablation
 from repro.study.experiments import many_particles as large
+from repro.study.experiments.autoencoder_benchmark import COMPARED
 from repro.study.experiments.ledger import effects
 from repro.study.runs import convergence
 from repro.study.runs.cases import CASES, PAPER_CASES, SEEDS, STRENGTHS, exact_energy
@@ -851,7 +852,37 @@ GUIDE = [
     ("The study's values are the defaults. Its `damping` of {:.0f} is cautious",
      lambda: [study_run("dgd", A2).optimizer.damping.initial]),
 ]  # fmt: skip
+
+
+def autoencoder_row(method: str) -> str:
+    """Iterations and seconds to the error of PCA, in both protocols, as docs/lectures.md has them."""
+    values, cells = measured_values("Q09"), []
+    for name in (f"{protocol}, {method}" for protocol in COMPARED):
+        steps, seconds = (values[f"{what}_to_pca_30"].get(name) for what in ("iterations", "seconds"))
+        if steps is None:
+            cells += ["not all tried", "-"]
+        elif math.isinf(steps):
+            cells += [f"not in {values['steps'][name]:.0f}", "-"]
+        else:
+            cells += [f"{steps:.0f}", f"{seconds:.0f}"]
+    return " | ".join(cells)
+
+
+def autoencoder_lines() -> list[tuple[str, Callable[[], Iterable[object]]]]:
+    names = {"sgd": "SGD with Nesterov's momentum", "adam": "Adam", "kfac": "K-FAC", "hessian-free": "Hessian-free",
+             "proximal-dgd": "the proximal step", "spring": "SPRING"}  # fmt: skip
+    return [(f"| {told} | {{}} |", lambda method=method: [autoencoder_row(method)]) for method, told in names.items()]
+
+
 LECTURES = [
+    *autoencoder_lines(),
+    ("the mean image has {:.1f}, and the 30 principal components have {:.1f}.",
+     lambda: (measured_values("Q09")["error_of_mean_image"], measured_values("Q09")["error_of_pca_30"])),
+    ("A step takes {:.2f} (tanh) and {:.2f} (logistic) times the processor time of one of kfac-jax, measured in one "
+     "run. It takes {:.0f} and {:.0f} iterations to the error of PCA where kfac-jax takes {:.0f} and {:.0f}.",
+     lambda: [measured_values("Q09")[name][protocol]
+              for name in ("kfac_seconds_over_kfac_jax", "kfac_iterations_beside_kfac_jax", "kfac_jax_iterations")
+              for protocol in COMPARED]),
     ("With beta = 0.9 the path is {:.2f} times as long as without momentum.",
      lambda: [measured_values("P06")["length_over_none"]["0.9"]]),
     ("the mean cosine is still {:.2f}, above our bound of 0.2",

@@ -183,6 +183,7 @@ def _values(found: Sequence[Entry], mean: float, target: float) -> Values:
         "error_of_pca_30": target,
         "settings": {f"{entry.protocol}, {entry.method}": float(entry.settings) for entry in found},
         "seeds": {f"{entry.protocol}, {entry.method}": float(len(entry.runs)) for entry in found},
+        "steps": lengths,
         "iterations_to_pca_30": steps,
         "seconds_to_pca_30": medians("seconds", target),
         "seconds_to_8": seconds,
@@ -221,6 +222,7 @@ def _beside_kfac_jax(table: pd.DataFrame, target: float) -> Values:
     }
     return {
         "kfac_seconds_over_kfac_jax": found["seconds_over_kfac_jax"],
+        "kfac_iterations_beside_kfac_jax": found["iterations"],
         "kfac_jax_iterations": found["kfac_jax_iterations"],
         "kfac_jax_over_kfac_iterations": over,
     }
