@@ -1,0 +1,1 @@
+"""Natural gradients on statistical models and in function space: the demonstrations of two lectures."""
