@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy.integrate import solve_ivp
 
 from repro.demonstrations.base import Values, in_double_precision
@@ -23,6 +24,11 @@ PRINTED_TABLE = (6.0, -4.0, -2.0, 0.0)
 """Of f, in the order (+,+), (+,-), (-,+), (-,-)."""
 CORNERS = ((3.0, 3.0), (3.0, -3.0), (-3.0, 3.0), (-3.0, -3.0))
 """Natural parameters on the four plateaux."""
+
+
+def _printed(mu: Array) -> Array:
+    """F(mu) as printed, of one point of shape ``(2,)``, for automatic differentiation."""
+    return -4.0 * mu[0] - 2.0 * mu[1] + 12.0 * mu[0] * mu[1]
 
 
 def printed_mean(mu: np.ndarray) -> np.ndarray:
@@ -64,8 +70,8 @@ def relaxation(*, points: int = 10_000, seed: int = 0) -> Relaxation:
     mu = np.random.default_rng(seed).uniform(size=(points, 2))
     theta = convert(mu, "mu", "theta")
     summed = expectation(np.array(PRINTED_TABLE), mu)
-    slopes = np.asarray(jax.vmap(jax.grad(lambda m: -4.0 * m[0] - 2.0 * m[1] + 12.0 * m[0] * m[1]))(jnp.asarray(mu)))
-    curvature = np.array([[0.0, 12.0], [12.0, 0.0]])
+    slopes = np.asarray(jax.vmap(jax.grad(_printed))(jnp.asarray(mu)))
+    curvature = np.asarray(jax.hessian(_printed)(jnp.asarray(spins.saddle)))
     vertices = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     # A vertex is a minimum over the square where F rises along both edges.
     rises = np.all(printed_slopes(vertices) * (1.0 - 2.0 * vertices) > 0.0, axis=1)
@@ -78,11 +84,21 @@ def relaxation(*, points: int = 10_000, seed: int = 0) -> Relaxation:
         "saddle": [*spins.saddle.tolist(), float(printed_mean(spins.saddle))],
         "gradient_at_saddle": float(np.max(np.abs(printed_slopes(spins.saddle)))),
         "curvatures_at_saddle": np.linalg.eigvalsh(curvature).tolist(),
+        "product_of_curvatures": float(curvature[0, 0] * curvature[1, 1] - curvature[0, 1] * curvature[1, 0]),
+        "saddle_difference": _apart(
+            [*spins.saddle, float(printed_mean(spins.saddle))], [1.0 / 6.0, 1.0 / 3.0, -2.0 / 3.0]
+        ),
         "number_of_minima": float(rises.sum()),
         "global_minimum": [*minima[0].tolist(), float(printed_mean(minima[0]))],
+        "minima_difference": _apart([*minima.ravel(), *printed_mean(minima)], [1.0, 0.0, 0.0, 1.0, -4.0, -2.0]),
         "local_minimum": [*minima[1].tolist(), float(printed_mean(minima[1]))],
     }
     return Relaxation(spins.table, spins.saddle, minima, values)
+
+
+def _apart(found: list[float], expected: list[float]) -> float:
+    """The largest difference between two lists."""
+    return float(np.max(np.abs(np.array(found) - np.array(expected))))
 
 
 @dataclass(frozen=True)
