@@ -56,6 +56,11 @@ METHODS = {
     "kfac-jax": Look("kfac-jax", SKY, (0, (2, 1)), "1"),
     "proximal": Look("proximal", WINE, "-", "*"),
     "spring": LOOKS["spring"],
+    "natural-hessian": Look("natural gradient with $G^H$", SKY, (0, (5, 1, 1, 1)), "D"),
+    "transported": Look("last momentum (LM)", VERMILION, "-", "v"),
+    "function-difference": Look("function difference (FD)", BLUE, (0, (4, 1.5)), "o"),
+    "last-gradient": Look("last gradient (LG)", PURPLE, (0, (1, 1)), "P"),
+    "nesterov": Look("Nesterov", WINE, (0, (5, 1, 1, 1, 1, 1)), "*"),
 }
 """How the methods of the lectures are drawn."""
 
