@@ -84,8 +84,9 @@ def _moments(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def natural_path(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means ``(N, 2)`` and covariances ``(N, 2, 2)`` of the natural flow uphill: d eta / dt = Cov(f, T)."""
     start = np.asarray(expectation_parameters(*map(np.array, START)))
+    span = (float(times[0]), float(times[-1]))
     found = solve_ivp(
-        lambda _, eta: covariance_with_statistics(*_moments(eta)), times[[0, -1]], start, "DOP853", times, rtol=1e-10
+        lambda _, eta: covariance_with_statistics(*_moments(eta)), span, start, "DOP853", times, rtol=1e-10
     )
     of = [_moments(eta) for eta in found.y.T]
     return np.stack([mu for mu, _ in of]), np.stack([covariance for _, covariance in of])

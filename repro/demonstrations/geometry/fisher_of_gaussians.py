@@ -145,7 +145,9 @@ def _cases(mu: np.ndarray, covariance: np.ndarray, exact: dict[str, np.ndarray])
     }
 
 
-def sampled(mu: np.ndarray, covariance: np.ndarray, places: dict[str, tuple[int, ...]], z: np.ndarray) -> Values:
+def sampled(
+    mu: np.ndarray, covariance: np.ndarray, places: dict[str, tuple[int, ...]], z: np.ndarray
+) -> dict[str, dict[str, float]]:
     """Means over samples of what each formula is the expectation of, at one entry, and their standard errors.
 
     Args:
@@ -224,7 +226,9 @@ def _right_as_printed(mu: np.ndarray, covariance: np.ndarray, exact: dict[str, n
     }
 
 
-def _pictures(mu: np.ndarray, covariance: np.ndarray, cases: dict[str, Case]) -> tuple[dict[str, np.ndarray], ...]:
+def _pictures(
+    mu: np.ndarray, covariance: np.ndarray, cases: dict[str, Case]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The printed matrices and the right ones."""
     n, precision = len(mu), np.linalg.inv(covariance)
     right = {
@@ -266,24 +270,22 @@ def printed_and_right(
     cases = _cases(mean, matrix, exact)
     z = np.random.default_rng(seed).normal(size=(samples, len(mean)))
     drawn = sampled(mean, matrix, {name: case.worst for name, case in cases.items()}, z)
-    apart, away = {}, {}
-    for name, case in cases.items():
-        score = lambda value, name=name: (drawn["mean"][name] - value) / drawn["error"][name]  # noqa: E731
-        apart[name] = float(score(case.closed[case.worst]))
-        if case.printed is not None:
-            away[name] = float(score(case.printed[case.worst]))
+    means, errors = drawn["mean"], drawn["error"]
+    exists = {name: case.printed for name, case in cases.items() if case.printed is not None}
+    apart = {name: float((means[name] - case.closed[case.worst]) / errors[name]) for name, case in cases.items()}
+    away = {name: float((means[name] - one[cases[name].worst]) / errors[name]) for name, one in exists.items()}
     natural, by_covariance = (np.asarray(one) for one in _signs(np.array([0.3, -0.2, 0.5]), np.array([6.0, -4, -2, 0])))
-    exists = {name: case for name, case in cases.items() if case.printed is not None}
     values: Values = {
-        **{f"printed_{name}": relative(case.printed, case.right) for name, case in exists.items()},
+        **{f"printed_{name}": relative(one, cases[name].right) for name, one in exists.items()},
         "products_that_do_not_fit_in_gamma": float(cases["gamma"].printed is None),
         **{f"right_{name}": relative(case.closed, case.right) for name, case in cases.items()},
         "factor_of_alpha_less_two": _away_from_two(cases["alpha"], len(mean)),
         "factor_of_small_lambda_less_two": _away_from_two(cases["small_lambda"], len(mean)),
-        "asymmetry_of_large_lambda": relative(cases["large_lambda"].printed.T, cases["large_lambda"].printed),
+        "asymmetry_of_large_lambda": relative(exists["large_lambda"].T, exists["large_lambda"]),
         "right_as_printed": _right_as_printed(mean, matrix, exact),
         "standard_errors_from_right": apart,
         "standard_errors_from_printed": away,
         "without_normality": relative(by_covariance, natural),
     }
-    return PrintedFisher(*_pictures(mean, matrix, cases), values)
+    shown, right = _pictures(mean, matrix, cases)
+    return PrintedFisher(shown, right, values)

@@ -50,10 +50,10 @@ def follow(
     """
 
     def derivative(_: float, state: np.ndarray) -> np.ndarray:
-        return velocity(gradient, *state.reshape(2, -1), geometry).reshape(-1)
+        mu, sigma = state.reshape(2, -1)
+        return velocity(gradient, mu, sigma, geometry).reshape(-1)
 
-    found = solve_ivp(
-        derivative, times[[0, -1]], starts.reshape(-1), "DOP853", times, rtol=tolerance, atol=1e-3 * tolerance
-    )
+    span = (float(times[0]), float(times[-1]))
+    found = solve_ivp(derivative, span, starts.reshape(-1), "DOP853", times, rtol=tolerance, atol=1e-3 * tolerance)
     assert found.success, found.message
     return found.y.reshape(2, -1, len(times))

@@ -75,7 +75,8 @@ def closed_form(mu: np.ndarray, covariance: np.ndarray, time: float) -> np.ndarr
 
 def follow(velocity: Velocity, start: np.ndarray, times: np.ndarray) -> np.ndarray:
     """A flow at some times, shape ``(T, ...)``."""
-    found = solve_ivp(velocity, times[[0, -1]], start, "DOP853", times, rtol=1e-12, atol=1e-14)
+    span = (float(times[0]), float(times[-1]))
+    found = solve_ivp(velocity, span, start, "DOP853", times, rtol=1e-12, atol=1e-14)
     assert found.success, found.message
     return found.y.T
 
@@ -88,7 +89,8 @@ def exit_time(velocity: Velocity, start: np.ndarray) -> float:
 
     smallest.terminal = True  # type: ignore[attr-defined]
     found = solve_ivp(velocity, (0.0, 10.0), start, "DOP853", events=smallest, rtol=1e-12, atol=1e-14)
-    return float(found.t_events[0][0]) if len(found.t_events[0]) else np.inf
+    left = found.t_events[0] if found.t_events else np.empty(0)
+    return float(left[0]) if len(left) else np.inf
 
 
 def predicted_exit(direction: np.ndarray, covariance: np.ndarray) -> float:
