@@ -31,7 +31,7 @@ PROTOCOLS = {("tanh", "dense"): "tanh", ("logistic", "sparse"): "logistic", ("ta
 COMPARED = ("tanh", "logistic")
 METHODS = ("sgd", "adam", "kfac", "hessian-free", "proximal-dgd", "spring")
 LOW_ERROR = 8.0
-KFAC_JAX_TABLE = "benchmarks/kfac_jax.csv"
+KFAC_JAX_TABLE = "growth/kfac_jax.csv"
 """Of ``repro bench kfac-jax``, among the stored runs."""
 KFAC_STEPS = 400
 

@@ -1,4 +1,4 @@
-"""What the lectures on optimisation print wrongly, what is right, and the item that shows it."""
+"""What the lectures and the talks print wrongly, what is right, and the item that shows it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Misprint:
     item: str
 
 
-_FIRST, _SECOND = "introduction", "lecture"
+_FIRST, _SECOND, _MOMENTUM = "introduction", "lecture", "talk on momentum"
 
 MISPRINTS = (
     Misprint(
@@ -78,6 +78,78 @@ MISPRINTS = (
         "3 x (1000^2 + 1000^2) = 6 million",
         "6.006 million: the factor of the inputs has a row and a column for the bias",
         "Q08",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slides "Toy example" (all)',
+        "L_u(v) = 1/2 ||u - v||, and the same with K",
+        "1/2 ||u - v||^2: without the square the loss does not fall by 0.81 in a step",
+        "M01",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Toy example: gradient descent is biased in functional space" and the next one',
+        "G = B^T B",
+        "G = B B^T, the inner products of the rows B_i of A = theta^T B Phi",
+        "M02",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Toy example: gradient descent is biased in functional space" and the next one',
+        "the integral of dA/dtheta_i [B^T B]_ij dA/dtheta_j",
+        "the integral of dA/dtheta_i dA/dtheta_j: with the matrix between them the basis is counted twice",
+        "M02",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slides "Natural gradient", the last one',
+        "dv/ds = -G P_T grad L of gradient descent",
+        "-(J J^T) grad L with the Jacobian J of the model",
+        "M02",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slides "Toy example: non isotropic loss", "natural gradient descent with loss hessian"',
+        "B^T K B",
+        "B K B^T",
+        "M05",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slides "Natural gradient"',
+        "the Hessian of ||u - v||^2 is delta(x, y)",
+        "true of 1/2 ||u - v||^2; of the printed loss it is twice the Gram matrix",
+        "M06",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Toy example: nonlinear manifold"',
+        "second line: = theta^T B Phi",
+        "the quadratic term is lost: (theta^T B + 1/2 theta^T Q theta) Phi, whose derivative is printed below it",
+        "M07",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Toy example: nonlinear manifold"',
+        "(B + Q_i theta)^T K (B + Q_i theta)",
+        "R K R^T with the rows B_i + Q_i theta of R",
+        "M07",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Momentum dynamics"',
+        "theta_k+1 = theta_k + beta p_k, p_k = p_k-1 - alpha grad L",
+        "theta_k + p_k, p_k = beta p_k-1 - alpha grad L: the printed one has no friction; a later slide has it right",
+        "M08",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Momentum dynamics in functional space"',
+        "Nesterov: w_k - alpha P_Tk grad L(w_k) with the tangent space of v_k",
+        "the tangent space of w_k: as printed it does not arrive in M08",
+        "M08",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Toy example: not L^2 loss"',
+        "last gradient: P[beta grad L(v_k-1) - alpha grad L(v_k)]",
+        "-beta grad L(v_k-1): as printed it goes uphill",
+        "M09",
+    ),
+    Misprint(
+        f'{_MOMENTUM}, slide "Why we need momentum"',
+        "the natural gradient will be biased if L is not ||u - v||_K^2",
+        "it may be: with K = 1 the loss of M09 depends on the distance alone, and its natural gradient is not biased",
+        "M09",
     ),
 )
 """In the order of the documents."""

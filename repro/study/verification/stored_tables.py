@@ -25,7 +25,7 @@ ENERGIES = "references/energies.csv"
 EXPECTED = {
     "benchmarks/T01.csv": ("optimizer", "particles", "walkers", "sweeps", "seconds_per_epoch", "dense_over_this"),
     "benchmarks/laptop.csv": ("optimizer", "particles", "walkers", "sweeps", "seconds_per_epoch"),
-    "benchmarks/kfac_jax.csv": ("protocol", "damping", "seed", "code", "steps", "cpu_seconds", "training_error"),
+    "growth/kfac_jax.csv": ("protocol", "damping", "seed", "code", "steps", "cpu_seconds", "training_error"),
     "growth/F15.csv": ("optimizer", "particles", "walkers", "hidden", "part", "seconds"),
     "growth/peers.csv": ("task", "code", "particles", "walkers", "seconds", "over_ours"),
     "growth/sweeps.csv": ("particles", "v0", "asked", "energy", "error", "ess", "seconds", "independent_a_second"),
