@@ -145,6 +145,7 @@ def vanilla_in_mu(
         method="DOP853",
         rtol=1e-11,
         atol=1e-13,
+        max_step=0.003,
         events=outside,
     )
     starts = grid_of_starts(grid)
