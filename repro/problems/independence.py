@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 STATES = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """The four states (x_1, x_2), in the order of every table."""
@@ -42,6 +41,10 @@ class Chart(NamedTuple):
     fisher: Callable[[np.ndarray], np.ndarray]
 
 
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
 def _theta_of_mu(mu: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return 0.5 * (np.log(mu) - np.log1p(-mu))
@@ -54,12 +57,12 @@ def _theta_of_eta(eta: np.ndarray) -> np.ndarray:
 
 def variance(theta: np.ndarray) -> np.ndarray:
     """Variances 4 mu_i (1 - mu_i) of x_i, from natural parameters, without cancellation, of the shape of ``theta``."""
-    return 4.0 * expit(2.0 * theta) * expit(-2.0 * theta)
+    return 4.0 * _logistic(2.0 * theta) * _logistic(-2.0 * theta)
 
 
 CHARTS = {
     "mu": Chart(
-        lambda theta: expit(2.0 * theta),
+        lambda theta: _logistic(2.0 * theta),
         _theta_of_mu,
         np.ones_like,
         lambda mu: 1.0 / (mu * (1.0 - mu)),
