@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from repro.study.experiments.kfac_jax_table import OWN, PEER, chosen_damping, compared, iterations_to, seconds_per_step
+from repro.study.experiments.kfac_jax_table import (
+    OWN,
+    PEER,
+    best_runs,
+    chosen_damping,
+    compared,
+    iterations_to,
+    seconds_per_step,
+)
 
 STEPS = (5, 10, 20, 40, 60)
 TARGET = 10.0
@@ -43,6 +52,13 @@ def test_steps_and_seconds_of_a_run():
 def test_each_package_has_its_best_damping():
     assert chosen_damping(TABLE, "tanh", OWN, TARGET) == 50.0
     assert chosen_damping(TABLE, "tanh", PEER, TARGET) == 150.0
+
+
+def test_what_is_drawn_is_without_the_time_to_compile():
+    rows = best_runs(TABLE, PEER, TARGET)
+    assert set(rows["damping"]) == {150.0}
+    assert set(rows["seed"]) == {0, 1}
+    np.testing.assert_allclose(rows["cpu_seconds"], 0.1 * rows["steps"], rtol=1e-12)
 
 
 def test_pairs_give_the_seconds_and_seeds_the_iterations():

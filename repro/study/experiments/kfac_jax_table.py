@@ -51,10 +51,22 @@ def chosen_damping(table: pd.DataFrame, protocol: str, code: str, error: float) 
 
 
 def best_runs(table: pd.DataFrame, code: str, error: float) -> pd.DataFrame:
-    """The rows of a package with its best damping in each protocol, all seeds."""
+    """The rows of a package with its best damping in each protocol, all seeds.
+
+    ``cpu_seconds`` are without the time to compile: the first steps count as much as the later ones.
+    """
     mine = table[table["code"] == code]
     best = {protocol: chosen_damping(table, str(protocol), code, error) for protocol in mine["protocol"].unique()}
-    return mine[mine["damping"] == mine["protocol"].map(best)]
+    chosen = mine[mine["damping"] == mine["protocol"].map(best)]
+    runs = [rows for _, rows in chosen.groupby(["protocol", "seed"], sort=False)]
+    return pd.concat([rows.assign(cpu_seconds=_without_compiling(rows)) for rows in runs]) if runs else chosen
+
+
+def _without_compiling(rows: pd.DataFrame) -> pd.Series:
+    pace = seconds_per_step(rows)
+    early = rows[rows["steps"] >= INVERSE_INTERVAL].sort_values("steps").iloc[0]
+    later = rows["cpu_seconds"] - early["cpu_seconds"] + pace * early["steps"]
+    return later.where(rows["steps"] >= early["steps"], pace * rows["steps"])
 
 
 def compared(table: pd.DataFrame, error: float) -> dict[str, dict[str, float]]:
