@@ -22,7 +22,7 @@ class Misprint:
     item: str
 
 
-_FIRST, _SECOND, _MOMENTUM = "introduction", "lecture", "talk on momentum"
+_FIRST, _SECOND, _MOMENTUM, _MODELS = "introduction", "lecture", "talk on momentum", "talk on statistical models"
 
 MISPRINTS = (
     Misprint(
@@ -150,6 +150,66 @@ MISPRINTS = (
         "the natural gradient will be biased if L is not ||u - v||_K^2",
         "it may be: with K = 1 the loss of M09 depends on the distance alone, and its natural gradient is not biased",
         "M09",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "A Toy Example from Stochastic Relaxation"',
+        "the gradient flow of a minimum: xi' = + grad F(xi)",
+        "xi' = - grad F(xi)",
+        "G02",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Amari\'s Natural Gradient (1998) 2/2"',
+        "Delta xi = lambda I^-1 grad F",
+        "Delta xi = (1/lambda) I^-1 grad F, from the line above it, with lambda < 0 for a minimum",
+        "G05",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Vanilla vs Natural Gradient: eta"',
+        "eta, the expectation parameters, beside pictures in mu",
+        "mu, the marginal probabilities; eta = E[x] = 2 mu - 1",
+        "G05",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Dual Parameterization"',
+        "eta_ii = s_ii - mu_i^2, eta_ij = 2 s_ij - 2 mu_i mu_j",
+        "plus signs: E[T]; a later slide has E = Sigma + mu mu^T",
+        "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Fisher Information Matrix in (mu; Sigma)"',
+        "alpha = s^km s^ln if k = l or m = n",
+        "1/2 (s^km)^2 where k = l and m = n and k is not m: the printed one is twice too large there",
+        "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Fisher Information Matrix in theta"',
+        "lambda in the case k = l or m = n",
+        "R_km^2 where k = l and m = n and k is not m: the printed one is twice too large there",
+        "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Fisher Information Matrix in theta"',
+        "Lambda_klmn by a case distinction on k = l alone",
+        "theta^T R E_kl R E_mn R theta; the printed matrix is not symmetric",
+        "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Fisher Information Matrix in eta 1/2"',
+        "second term of Gamma: P eta^T P eta",
+        "(eta^T P eta) P; the printed product does not exist",
+        "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Stochastic Natural Gradient Descent"',
+        "for the Gaussian distribution in particular, the natural gradient is I_eta Cov(f, T)",
+        "it is so for every exponential family; only the closed form of I_eta is Gaussian",
+        "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Euclidean vs Natural Gradient"',
+        "the natural flow speeds up",
+        "near a point mass it is slower in its own time: sigma falls as (6 t)^(-1/2), not as e^(-6 t)",
+        "G13",
     ),
 )
 """In the order of the documents."""
