@@ -90,3 +90,23 @@ def test_every_run_of_the_grids_has_a_protocol_and_a_method():
     assert {module.protocol_of(config) for config in configs} <= set(module.PROTOCOLS.values())
     with pytest.raises(module.InputError, match="logistic units with dense weights"):
         module.protocol_of(run("adam", [1.0, 1.0, 1.0], activation="logistic", first_weights="dense").config)
+
+
+def test_a_fresh_benchmark_trains_the_chosen_settings_only(monkeypatch):
+    """One run for each method and protocol, with the first seed: the whole grid would take hours."""
+    trained = []
+
+    def made_anew(source, config):
+        trained.append(config)
+        return FinishedRun(Path("x"), config, {"status": "complete"}, stored[config].curve, True)
+
+    entries = module.benchmark().entries
+    stored = {one.config: one for entry in entries for one in entry.runs}
+    monkeypatch.setattr(module.RunSource, "get", made_anew)
+    root = module.project_path(module.STORED_RUNS)
+    fresh = module.benchmark(module.RunSource(root, root, fresh=True, quiet=True))
+    assert trained == [entry.runs[0].config for entry in entries]
+    assert {config.seed for config in trained} == {0}
+    assert [one.computed for entry in fresh.entries for one in entry.runs] == [True] * len(trained)
+    assert fresh.values["settings"] == module.benchmark().values["settings"]
+    assert set(fresh.values["seeds"].values()) == {1.0}

@@ -28,7 +28,8 @@ USED = ("figures/**/*.ipynb", "repro/study/claims/**/*.toml")
 CITATION = "CITATION.cff"
 """Beside the stored runs: names the manifest's own checksum, so that whoever cites the data says which they are."""
 ANCHOR = re.compile(r"(?<=value: sha256:)[0-9a-f]{64}")
-MOST_MEGABYTES = 60.0
+MOST_MEGABYTES = 80.0
+"""Of all that is stored: a clone stays a matter of seconds. The study takes 58, the held-out cases 9, the wings 12."""
 PLAIN_BYTES = 40_000
 """Longer tables, those of some three hundred epochs and more, are stored packed: some four tenths of the size."""
 
