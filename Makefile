@@ -54,7 +54,7 @@ figures: $(STAMP) ## every figure from the stored runs, into output/, and all ve
 verify: $(STAMP) ## checksums, numbers against each other, verdicts made again, a sample of runs trained again: minutes
 	@$(BIN)/repro verify --audit $(AUDIT) $(if $(SEED),--seed $(SEED))
 
-report: figures ## the figures, then one self-contained page: report/index.html
+report: figures ## the figures, then self-contained pages: report/index.html
 	@$(BIN)/repro report
 
 pictures: $(STAMP) ## the pictures in docs/ made again: 1 min

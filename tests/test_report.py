@@ -18,7 +18,7 @@ from PIL import Image
 from repro.errors import InputError, ReproError
 from repro.study.claims.definitions import FLUCTUATION
 from repro.study.claims.measurements import SCALING
-from repro.study.claims.statements import all_claims, subject_of
+from repro.study.claims.statements import CHAPTERS, LECTURES, STUDY, all_claims, load_claims, subject_of
 from repro.study.experiments.ledger import POINTS
 from repro.study.experiments.misprints import MISPRINTS
 from repro.study.reports import page as report
@@ -31,7 +31,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 WIDTHS = {"desktop": 1280, "phone": 390}
 
 
-PDF = {"F05": 6_000_000, "F06": 30_000}
+PDF = {"F05": 8_000_000, "F06": 30_000}
 """Bytes, where it is not a small one."""
 TOLD = {"how_they_ended(": f"{DEFINITION}\n{KINDS}\n", "print(SPEED)": f"{SPEED}\n"}
 """What the notebooks print by their calls."""
@@ -51,7 +51,7 @@ def printing(path):
 def figures(tmp_path_factory):
     """Files of every figure, made up but for what the notebooks say."""
     folder = tmp_path_factory.mktemp("figures")
-    picture = np.random.default_rng(0).random((300, 400)).round(1).repeat(4, axis=1)
+    picture = np.random.default_rng(0).random((75, 400)).round(1).repeat(4, axis=1)
     for name, notebook in notebook_paths().items():
         matplotlib.image.imsave(folder / f"{name}.png", picture, cmap="gray")
         (folder / f"{name}.pdf").write_bytes(b"%PDF-1.4\n".ljust(PDF.get(name, 0)))
@@ -64,9 +64,22 @@ def figures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(figures, tmp_path_factory):
-    """The report on them."""
-    return write_report(figures, tmp_path_factory.mktemp("report"))
+def pages(figures, tmp_path_factory):
+    """The report on them, chapter -> its page."""
+    written = write_report(figures, tmp_path_factory.mktemp("report"))
+    return dict(zip(CHAPTERS, written, strict=True))
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def chapter(request):
+    """Each chapter in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def page(pages, chapter):
+    """Its page."""
+    return pages[chapter]
 
 
 def sections(page):
@@ -91,38 +104,44 @@ class Links(HTMLParser):
         self.names += [values["id"]] if "id" in values else []
 
 
-def test_the_page_is_complete(page):
+def test_the_page_is_complete(page, chapter):
     text = page.read_text()
     found = Links(text)
-    assert len(found.images) == len(notebook_paths())
-    assert [image["alt"] for image in found.images] == [caption_of(path).alt for path in notebook_paths().values()]
-    for claim in all_claims():
-        assert f"claim-{claim.id}" in found.names
-    for name in notebook_paths():
-        assert name in found.names
+    notebooks = notebook_paths(chapter)
+    assert [image["alt"] for image in found.images] == [caption_of(path).alt for path in notebooks.values()]
+    assert {f"claim-{claim.id}" for claim in load_claims(chapter)} | set(notebooks) <= set(found.names)
+    assert CHAPTERS[chapter] in html.unescape(text)
+
+
+def test_the_study_has_its_ledger_and_the_lectures_their_misprints(pages):
+    text = html.unescape(pages[STUDY].read_text())
     assert text.index("How many of the 25 cases") < text.index('id="claims"')
     for point in POINTS:
-        assert point.title in html.unescape(text)
+        assert point.title in text
+    told = {name: html.unescape(pages[name].read_text()) for name in LECTURES}
     for misprint in MISPRINTS:
-        assert misprint.printed in html.unescape(text)
-        assert subject_of(misprint.item), misprint.item
+        subject = subject_of(misprint.item)
+        assert subject, misprint.item
+        assert misprint.printed in told[subject.chapter]
 
 
-def test_the_page_needs_no_network(page):
-    """Everything is in it but the link to the paper."""
+def test_the_page_needs_no_network(page, pages):
+    """Everything is in it but the other pages and the link to the paper."""
+    beside = {other.name for other in pages.values() if other != page}
     found = Links(page.read_text())
     assert len(set(found.names)) == len(found.names)
+    assert beside <= set(found.addresses)
     for address in found.addresses:
         if address.startswith("#"):
             assert address[1:] in found.names
         else:
-            assert address.startswith("data:") or address == "https://arxiv.org/abs/2401.17550"
+            assert address.startswith("data:") or address in {"https://arxiv.org/abs/2401.17550", *beside}
     assert not re.search(r"@import|url\(|<script", page.read_text())
 
 
-def test_figures_say_what_they_draw_and_what_their_words_mean(page):
+def test_figures_say_what_they_draw_and_what_their_words_mean(pages):
     """By the claims' quantities, and by what the notebooks print: titles tell how runs ended that no claim counts."""
-    told = sections(page)
+    told = {name: text for page in pages.values() for name, text in sections(page).items()}
     code = {
         name: "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
         for name, path in notebook_paths().items()
@@ -157,23 +176,23 @@ def test_formulas_are_readable(tmp_path):
         caption_of(notebook)
 
 
-def test_the_page_is_small_enough_to_send(page, figures, tmp_path, monkeypatch):
+def test_the_page_is_small_enough_to_send(pages, figures, tmp_path, monkeypatch):
     """Files that do not fit are named instead, the largest first; pictures that do not fit are an error."""
     assert LARGEST_PAGE == 10_000_000
-    assert page.stat().st_size <= LARGEST_PAGE
-    assert "PDF (6000 kB, not in this page: make figures FIGURES=F05 leaves it" in sections(page)["F05"]
-    assert "PDF (30 kB)" in sections(page)["F06"]
+    assert max(page.stat().st_size for page in pages.values()) <= LARGEST_PAGE
+    assert "PDF (8000 kB, not in this page: make figures FIGURES=F05 leaves it" in sections(pages[STUDY])["F05"]
+    assert "PDF (30 kB)" in sections(pages[STUDY])["F06"]
     monkeypatch.setattr(report, "LARGEST_PAGE", 50_000)
-    with pytest.raises(ReproError, match=r"its text and pictures take \d\.\d MB, and 0\.05 MB are allowed; draw fewer"):
+    with pytest.raises(ReproError, match=r"pictures of index.html take \d\.\d MB, and 0\.05 MB are allowed"):
         write_report(figures, tmp_path)
 
 
-def test_downloads_are_the_files(page):
+def test_downloads_are_the_files(page, chapter):
     addresses = [address for address in Links(page.read_text()).addresses if address.startswith("data:text/csv")]
-    assert len(addresses) == len(notebook_paths())
+    assert len(addresses) == len(notebook_paths(chapter))
     assert base64.b64decode(addresses[0].partition("base64,")[2]) == b"a,b\n1,2\n"
     picture = next(a for a in Links(page.read_text()).addresses if a.startswith("data:image/webp"))
-    assert Image.open(io.BytesIO(base64.b64decode(picture.partition("base64,")[2]))).size == (1600, 300)
+    assert Image.open(io.BytesIO(base64.b64decode(picture.partition("base64,")[2]))).size == (1600, 75)
 
 
 def test_a_missing_figure_is_named(tmp_path):
@@ -184,7 +203,7 @@ def test_a_missing_figure_is_named(tmp_path):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here; on Debian: apt install chromium")
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_in_a_browser(page, width):
+def test_in_a_browser(page, pages, chapter, width):
     """Every image shows, every link within the page leads somewhere, and nothing is wider than the screen."""
     from playwright.sync_api import sync_playwright
 
@@ -198,26 +217,28 @@ def test_in_a_browser(page, width):
         view.on("pageerror", lambda error: errors.append(error))
         view.goto(page.as_uri())
         sizes = view.eval_on_selector_all("img", "images => images.map(i => [i.complete, i.naturalWidth, i.width])")
-        assert len(sizes) == len(notebook_paths())
+        assert len(sizes) == len(notebook_paths(chapter))
         assert all(complete and natural == 1600 and 0 < shown <= width for complete, natural, shown in sizes)
         links = view.eval_on_selector_all("a[href^='#']", "links => links.map(a => a.getAttribute('href').slice(1))")
-        assert len(links) > 2 * len(all_claims())
+        assert len(links) > 2 * len(load_claims(chapter))
         lost = view.evaluate("names => names.filter(name => !document.getElementById(name))", links)
         assert lost == []
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         assert all(url.startswith(("file:", "data:")) for url in requests)
         assert errors == []
         # A click opens a picture in full size, to be moved about in; another one closes it.
-        view.click("#F06 .enlarge img")
-        opened = view.locator("#F06 .enlarge img").bounding_box()
+        name = next(iter(notebook_paths(chapter)))
+        view.click(f"#{name} .enlarge img")
+        opened = view.locator(f"#{name} .enlarge img").bounding_box()
         assert opened["width"] == (1600 if width >= 640 else 1200)
-        assert opened["height"] == opened["width"] * 300 / 1600
-        view.eval_on_selector("#F06-large", "picture => picture.scrollTo(picture.scrollWidth, 0)")
-        moved = view.locator("#F06 .enlarge img").bounding_box()
+        assert opened["height"] == opened["width"] * 75 / 1600
+        view.eval_on_selector(f"#{name}-large", "picture => picture.scrollTo(picture.scrollWidth, 0)")
+        moved = view.locator(f"#{name} .enlarge img").bounding_box()
         assert moved["x"] + moved["width"] == width
-        view.click("#F06 .close")
-        assert view.locator("#F06 .enlarge img").bounding_box()["width"] <= width
-        assert 0 <= view.locator("#F06").bounding_box()["y"] + 1 < 900
-        view.click("nav a[href='#ledger']")
-        assert view.evaluate("location.hash") == "#ledger"
+        view.click(f"#{name} .close")
+        assert view.locator(f"#{name} .enlarge img").bounding_box()["width"] <= width
+        assert 0 <= view.locator(f"#{name}").bounding_box()["y"] + 1 < 900
+        other = next(other for other in pages.values() if other != page)
+        view.click(f"nav a[href='{other.name}']")
+        assert view.url == other.as_uri()
         browser.close()

@@ -245,13 +245,17 @@ def why(
 
 def report(
     figures_in: Annotated[Path, typer.Option("--figures", help="Where `repro figures` left them.")] = Path("output"),
-    out: Annotated[Path, typer.Option("--out", help="Where index.html goes.")] = Path("report"),
+    out: Annotated[Path, typer.Option("--out", help="Where the pages go.")] = Path("report"),
 ) -> None:
-    """Write one self-contained page with the verdicts, every figure, the ledger and the provenance.
+    """Write the report: a page for the study and one for each subject of the lectures, with verdicts and figures.
+
+    Each page is one file that needs no network.
 
     Example: repro report --figures output --out report
     """
     from repro.study.reports.page import write_report
 
-    path = write_report(figures_in, out)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    first, *others = write_report(figures_in, out)
+    print(f"{first}: {first.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    for path in others:
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, it is linked from there")

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: the verdicts, every figure, the ledger, and the provenance."""
+"""The report: self-contained pages, of the study and of each lecture, with verdicts, figures, ledger and provenance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
@@ -21,9 +21,9 @@ from repro.reading import decoded, parse_json
 from repro.study.claims.definitions import definitions_of
 from repro.study.claims.measurements import MADE_BY
 from repro.study.claims.statements import CHAPTERS, STUDY, Claim, all_claims, claims_of, load_claims
-from repro.study.claims.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED, Verdict, counted, of_chapter
+from repro.study.claims.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED, Verdict, counted
 from repro.study.experiments import ledger
-from repro.study.experiments.misprints import MISPRINTS
+from repro.study.experiments.misprints import MISPRINTS, Misprint
 from repro.study.reports.captions import Caption, caption_of, printed_by, prose_html, sentence_html
 from repro.study.reports.figures import notebook_paths
 from repro.study.runs.manifest import MANIFEST
@@ -32,14 +32,15 @@ from repro.study.verification.verify import read_verdicts, stored_runs
 from repro.training.environment import git_revision, versions
 from repro.training.files import write_atomic
 
-TEMPLATE = "report.html"
+STUDY_TEMPLATE, LECTURE_TEMPLATE = "study.html", "lecture.html"
+FIRST_PAGE = "index.html"
 DOWNLOADS = {"csv": "text/csv", "pdf": "application/pdf"}
 MARKS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "open", NOT_RUN: "skipped"}
 """Classes of the page's style by verdict."""
 
 
 LARGEST_PAGE = 10_000_000
-"""Bytes of the page at most, so that it can be sent and opens on a phone."""
+"""Bytes of a page at most, so that it can be sent and opens on a phone."""
 COLORS = 32
 """Of a picture in the page."""
 
@@ -214,65 +215,96 @@ def _provenance(root: Path) -> dict[str, Any]:
     }
 
 
-def render(figures: Path) -> str:
-    """The page, at most :data:`LARGEST_PAGE` bytes: of downloads the smallest are in it, the others are named.
+def page_name(chapter: str) -> str:
+    """The file that a chapter's page is in."""
+    return FIRST_PAGE if chapter == STUDY else f"{chapter}.html"
+
+
+def _template(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def render(figures: Path) -> dict[str, str]:
+    """The pages by their names, each at most :data:`LARGEST_PAGE` bytes.
+
+    Of the downloads of figures the smallest are in the page, the others are named.
 
     Args:
         figures: the folder in which ``repro figures`` left them.
 
     Raises:
         InputError: if a figure is missing, or no verdicts are stored.
-        ReproError: if its pictures alone are larger than :data:`LARGEST_PAGE`.
+        ReproError: if the pictures of a page alone are larger than :data:`LARGEST_PAGE`.
     """
     root = project_path(STORED_RUNS)
     verdicts = {verdict.claim: verdict for verdict in read_verdicts(root)}
     if missing := [claim.id for claim in all_claims() if claim.id not in verdicts]:
         raise InputError(f"{missing[0]}: no verdict is stored; `repro claims --store` stores one")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["symbols"] = sentence_html
-    template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    parts = [_figure(name, notebook, figures, verdicts) for name, notebook in notebook_paths().items()]
+    chapters = [_chapter(name, figures, verdicts) for name in CHAPTERS if load_claims(name)]
     told = {
-        "counts": counted(of_chapter(verdicts.values(), STUDY)),
         "marks": MARKS,
+        "made": _provenance(root),
+        "pages": [{"name": one.name, "title": one.title, "file": page_name(one.name)} for one in chapters],
+    }
+    told_of_study = {
         "headline": _headline(verdicts),
         "ledger": [
             (effect, ledger.told(effect.defaults), ledger.told(effect.variants))
             for effect in ledger.effects(RunSource(root, root, quiet=True))
         ],
         "open_points": ledger.OPEN,
-        "misprints": MISPRINTS,
-        "made": _provenance(root),
     }
+    pages = {}
+    for chapter in chapters:
+        template = environment.get_template(STUDY_TEMPLATE if chapter.name == STUDY else LECTURE_TEMPLATE)
+        own = told_of_study if chapter.name == STUDY else {"misprints": _misprints_of(chapter)}
+        pages[page_name(chapter.name)] = _filled(template, chapter, told | own)
+    return pages
 
-    def chapters(figures: Sequence[FigurePart]) -> list[ChapterPart]:
-        known = {figure.name: figure for figure in figures}
-        return [_chapter(name, known, verdicts) for name in CHAPTERS if load_claims(name)]
 
-    without = len(template.render(told, chapters=chapters(parts)).encode())
+def _misprints_of(chapter: ChapterPart) -> list[Misprint]:
+    names = {figure.name for figure in chapter.figures}
+    return [misprint for misprint in MISPRINTS if misprint.item in names]
+
+
+def _filled(template: Template, chapter: ChapterPart, told: dict[str, Any]) -> str:
+    """The page of a chapter, with as many downloads as there is room for."""
+    without = len(template.render(told, chapter=chapter).encode())
     if without > LARGEST_PAGE:
         raise ReproError(
-            f"report: its text and pictures take {without / 1e6:.1f} MB, and {LARGEST_PAGE / 1e6:g} MB are allowed; "
-            "draw fewer pixels (savefig.dpi in repro/study/plots/style.py)"
+            f"report: text and pictures of {page_name(chapter.name)} take {without / 1e6:.1f} MB, and "
+            f"{LARGEST_PAGE / 1e6:g} MB are allowed; draw fewer pixels (savefig.dpi in repro/study/plots/style.py)"
         )
-    return template.render(told, chapters=chapters(_embedding(parts, LARGEST_PAGE - without)))
+    embedded = _embedding(chapter.figures, LARGEST_PAGE - without)
+    return template.render(told, chapter=replace(chapter, figures=embedded))
 
 
-def _chapter(name: str, figures: dict[str, FigurePart], verdicts: dict[str, Verdict]) -> ChapterPart:
+def _chapter(name: str, folder: Path, verdicts: dict[str, Verdict]) -> ChapterPart:
     judged = [(claim, verdicts[claim.id]) for claim in load_claims(name)]
-    drawn = [figures[figure] for figure in notebook_paths(name)]
+    drawn = [_figure(figure, notebook, folder, verdicts) for figure, notebook in notebook_paths(name).items()]
     return ChapterPart(name, CHAPTERS[name], counted(verdict for _, verdict in judged), judged, drawn)
 
 
-def write_report(figures: Path, out: Path) -> Path:
-    """Writes ``out/index.html``, one file that needs no network.
+def write_report(figures: Path, out: Path) -> tuple[Path, ...]:
+    """Writes ``out/index.html`` and a page for each lecture beside it; they need no network.
+
+    Returns:
+        The pages, the first one first.
 
     Raises:
         InputError: as :func:`render`.
         ReproError: as :func:`render`.
     """
-    text = render(figures)
+    pages = render(figures)
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "index.html"
-    write_atomic(path, text.encode())
-    return path
+    for name, text in pages.items():
+        write_atomic(out / name, text.encode())
+    return tuple(out / name for name in pages)
