@@ -92,6 +92,19 @@ def test_overwriting_removes_the_files_of_the_run_and_no_others(tmp_path):
         assert {path.name for path in (tmp_path / "other").iterdir()} == {".lock", "config.json"}
 
 
+def test_overwriting_on_a_full_disk_leaves_the_old_run_whole(tmp_path, monkeypatch):
+    run = begun(tmp_path / "run")
+    before = contents(run.path)
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with claimed(run, config(1), resume=False, overwrite=True), pytest.raises(StorageError, match="No space left"):
+        run.begin(config(1))
+    assert contents(run.path) == before
+
+
 @pytest.mark.parametrize("text", ['{"name": "a web page"}', "", "[]", config().to_json().replace("-10.0", "-11.0")])
 @pytest.mark.parametrize("options", [(False, False), (True, False), (False, True)])
 def test_a_folder_of_something_else_is_left_as_it_is(tmp_path, text, options):

@@ -210,13 +210,29 @@ def drop_array(path: Path) -> None:
     np.savez(path, **arrays)
 
 
+def momentum_without_a_number(path: Path) -> None:
+    """A number of the optimiser's state: it may be infinite where nothing was measured yet, so nothing else tells."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    name = next(name for name in arrays if "opt_state" in name and arrays[name].dtype == np.float32)
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    np.savez(path, **arrays)
+
+
+def earlier_without_an_array(path: Path) -> None:
+    drop_array(path)
+    forget_checksums(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "truncated or damaged"),
         (lambda p: p.write_bytes(b""), "truncated or damaged"),
         (lambda p: np.savez(p, a=np.zeros(3)), "not a checkpoint"),
-        (drop_array, "found nothing"),
+        (drop_array, "was altered"),
+        (momentum_without_a_number, "was altered"),
+        (earlier_without_an_array, "found nothing"),
     ],
 )
 def test_damaged_checkpoints(finished, tmp_path, change, message):
@@ -273,12 +289,13 @@ def with_cell(rows, row, column, value):
     return [*rows[:row], ",".join(cells), *rows[row + 1 :]]
 
 
-def forget_tables(path: Path) -> None:
-    """Makes a checkpoint one of an earlier version, which knew no checksums of the tables."""
+def forget_checksums(path: Path) -> None:
+    """Makes a checkpoint one of an earlier version, which knew no checksums."""
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     header = json.loads(arrays[HEADER].tobytes())
     assert set(header.pop("tables")) == {"pretraining", "training"}
+    assert header.pop("arrays")
     arrays[HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(path, **arrays)
 
@@ -297,7 +314,7 @@ def forget_tables(path: Path) -> None:
 )
 def test_damaged_curves(finished, tmp_path, change, message, earlier):
     """Neither gone on with nor vouched for; without a checksum in the checkpoint, form is all that can be told."""
-    copy = damaged(finished, tmp_path, forget_tables if earlier else lambda p: None)
+    copy = damaged(finished, tmp_path, forget_checksums if earlier else lambda p: None)
     rewritten(copy.curve, change)
     before = {entry.name: entry.read_bytes() for entry in copy.path.iterdir()}
     if earlier and message == "was altered":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Header:
         walker_chunk: walkers differentiated at once, on which the rounding of sums depends; 0 where there are none.
         revisions: git revisions of the code that led to the state, the last one last.
         tables: SHA-256 of the run's tables up to this state, by phase; empty in checkpoints of earlier versions.
+        arrays: SHA-256 of the state's arrays; "" before they are saved, and in checkpoints of earlier versions.
     """
 
     content_hash: str
@@ -45,6 +47,7 @@ class Header:
     walker_chunk: int
     revisions: tuple[str, ...]
     tables: dict[str, str] = field(default_factory=dict)
+    arrays: str = ""
 
 
 def _is_key(leaf: Any) -> bool:
@@ -56,11 +59,20 @@ def _named_leaves(state: TrainState) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of arrays with their names, shapes and types."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def save_checkpoint(path: Path, header: Header, state: TrainState) -> None:
     """Writes state and header atomically."""
     plain = ((name, jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in _named_leaves(state))
     arrays = {name: np.asarray(leaf) for name, leaf in plain}
-    text = json.dumps(asdict(header)).encode()
+    text = json.dumps(asdict(replace(header, arrays=_digest(arrays)))).encode()
     buffer = io.BytesIO()
     np.savez(buffer, **{HEADER: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
@@ -110,15 +122,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path}: no checkpoint there; start the run anew with --overwrite")
     try:
         arrays = read_arrays(path)
-        return Checkpoint(path, _header(header_of(arrays, HEADER, path), path), arrays)
+        header = _header(header_of(arrays, HEADER, path), path)
+        saved = {name: array for name, array in arrays.items() if name != HEADER}
+        if header.arrays and header.arrays != _digest(saved):
+            raise InputError(f"{path}: was altered (its arrays are not those that were saved)")
+        return Checkpoint(path, header, arrays)
     except InputError as error:
         raise InputError(f"{error}; start the run anew with --overwrite") from error
 
 
 def _header(fields: dict[str, Any], path: Path) -> Header:
     # Checkpoints of earlier versions do not say who made them, nor have they checksums.
-    fields = {"revisions": ["unknown"], "tables": {}} | fields
-    kinds = {"content_hash": str, "phase": str, "epoch": int, "walker_chunk": int, "revisions": list, "tables": dict}
+    fields = {"revisions": ["unknown"], "tables": {}, "arrays": ""} | fields
+    kinds = {"content_hash": str, "phase": str, "epoch": int, "walker_chunk": int}
+    kinds |= {"revisions": list, "tables": dict, "arrays": str}
     fits = fields.keys() == kinds.keys() and all(type(fields[name]) is kind for name, kind in kinds.items())
     if not fits or not all(isinstance(name, str) for name in (*fields["revisions"], *fields["tables"].values())):
         raise InputError(f"{path}: not a checkpoint of this package (its header has {shortened(str(fields))})")

@@ -23,18 +23,43 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         StorageError: if the system refuses; ``path`` is as it was then.
     """
+    with staged(path, data):
+        pass
+
+
+@contextmanager
+def staged(path: Path, data: bytes) -> Iterator[None]:
+    """As :func:`write_atomic`, but the renaming comes last: what is done in between knows that there was room.
+
+    Raises:
+        StorageError: if the system refuses, before anything else is done or at the renaming.
+    """
     temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with temporary.open("xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+    except OSError as error:
+        _forget(temporary)
+        raise storage_error(error, path) from error
+    try:
+        yield
+        _rename(temporary, path)
+    finally:
+        _forget(temporary)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    try:
         temporary.replace(path)
     except OSError as error:
         raise storage_error(error, path) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def _forget(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def is_temporary(entry: Path, names: Iterable[str]) -> bool:

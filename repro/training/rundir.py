@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from repro.config import AnyRunConfig, RunConfig, config_from_json, differences
 from repro.errors import InputError, storage_error
 from repro.reading import read_bytes, read_json, read_text, shortened, unpacked
-from repro.training.files import exclusive, is_temporary, remove_temporaries, write_atomic
+from repro.training.files import exclusive, is_temporary, remove_temporaries, staged, write_atomic
 
 OWN_FILES = (
     *("result.json", "checkpoint.npz", "pretrained.npz", "curve.csv", "curve.csv.gz"),
@@ -236,8 +236,8 @@ class RunDirectory:
             InputError: as :meth:`refuse_foreign`; nothing has been removed then.
             StorageError: if the system refuses.
         """
-        self.clear(self.config)  # at every moment there is one, and so what is left is known to be a run
-        write_atomic(self.config, config.to_json().encode())
+        with staged(self.config, config.to_json().encode()):  # on a full disk, the old run stays whole
+            self.clear(self.config)  # at every moment there is one, and so what is left is known to be a run
 
     @contextmanager
     def locked(self) -> Iterator[Callable[[], None]]:
