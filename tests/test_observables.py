@@ -193,6 +193,11 @@ def test_observables_of_a_run(small_run, tmp_path):
     with pytest.raises(InputError, match="altered"):
         observables_of(load_run(copy))
     record = json.loads((folder / "observables.json").read_text())
+    assert record["epochs"] == found.epochs == 3
+    # Measured while the run was interrupted, which then went on to its end.
+    (folder / "observables.json").write_text(json.dumps(record | {"epochs": 2}))
+    with pytest.raises(InputError, match=r"was measured after 2 of 3 epochs; .* repro observables .* --overwrite"):
+        observables_of(load_run(copy))
     (folder / "observables.json").write_text(json.dumps(record | {"run": "another"}))
     with pytest.raises(InputError, match="belongs to"):
         observables_of(load_run(copy))

@@ -24,7 +24,7 @@ from repro.training.model import EnergyModel, numerics
 from repro.training.reporting import Reporter, Silent
 from repro.training.restart import load_state
 from repro.training.rundir import RunDirectory
-from repro.training.state import OBSERVATION_STREAM, stream_key
+from repro.training.state import OBSERVATION_STREAM, TRAINING, stream_key
 from repro.vmc.physics.observables import (
     Histogram,
     energy_parts,
@@ -82,6 +82,7 @@ class Observables:
         occupations: eigenvalues of the density matrix, largest first.
         scalars: "energy", "kinetic", "trap", "interaction", "virial" and "outside", the mean number of particles
             beyond the bins.
+        epochs: of training that led to the state; 0 while it is pretrained.
     """
 
     histogram: Histogram
@@ -90,6 +91,7 @@ class Observables:
     density_matrix: Estimate
     occupations: Estimate
     scalars: dict[str, Estimate]
+    epochs: int
 
 
 def occupations_of(matrix: np.ndarray) -> np.ndarray:
@@ -197,7 +199,7 @@ def observe(
     config, chosen = run.read_config(), environment.select_device(device)
     histogram = Histogram(bins, extent_for(config.system.particles) if extent is None else extent)
     with numerics(config.dtype, chosen):
-        model, _, state, _ = load_state(config, run, None, chosen.platform)
+        model, phase, state, _ = load_state(config, run, None, chosen.platform)
         assert isinstance(model, EnergyModel)
         root, chain = stream_key(model.seed, OBSERVATION_STREAM), state.data
         # Compiled beforehand, so that the time left is estimated from batches alone.
@@ -225,6 +227,7 @@ def observe(
         estimates.pop("density_matrix"),
         jackknife(blocks["density_matrix"], occupations_of),
         estimates,
+        int(state.epoch) if phase.name == TRAINING else 0,
     )
 
 
@@ -310,6 +313,7 @@ def store_observables(
     }
     record = {
         "run": RunDirectory(path).read_config().content_hash,
+        "epochs": observables.epochs,
         **told,
         "sha256": hashes,
         "git_revision": revision or environment.git_revision(),

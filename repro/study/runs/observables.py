@@ -45,7 +45,8 @@ def observables_of(run: Run) -> StoredObservables:
     """The observables of a run, verified; sampled now if the run has a checkpoint and none are there.
 
     Raises:
-        InputError: if there are none and no checkpoint to sample, or if they were altered or belong to another run.
+        InputError: if there are none and no checkpoint to sample, or if they were altered, belong to another run, or
+            were measured before the run was complete.
     """
     from repro.runtime import configure_jax
     from repro.training.observation import observe, store_observables
@@ -65,6 +66,13 @@ def observables_of(run: Run) -> StoredObservables:
         raise InputError(f"{summary}: damaged (no checksums of its tables)")
     if record.get("run") != run.config.content_hash:
         raise InputError(f"{summary}: belongs to configuration {record.get('run')}, not {run.config.content_hash}")
+    # Those of earlier versions do not say so; a run that diverged was measured where its last state was kept.
+    done = record.get("epochs", run.config.epochs)
+    if run.complete and done != run.config.epochs:
+        raise InputError(
+            f"{summary}: was measured after {done} of {run.config.epochs} epochs; measure the final state: "
+            f"repro observables {run.path} --overwrite"
+        )
     tables = {}
     for name in TABLES:
         content = read_bytes(folder / f"{name}.csv")
