@@ -12,7 +12,7 @@ import pytest
 from repro.demonstrations.geometry import other_losses as losses
 from repro.demonstrations.geometry.function_plane import WEIGHT
 from repro.demonstrations.geometry.quadratic_model import quadratic_plane, start_of
-from repro.optimizers.momentum import natural_momentum
+from repro.optimizers import natural_momentum
 from repro.problems.base import SampleSpace
 
 pytestmark = pytest.mark.usefixtures("x64")

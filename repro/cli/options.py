@@ -51,7 +51,7 @@ RUN_OPTIONS = {
     "layers": _Said(SIZES, "Hidden layers L."),
     "hidden": _Said(SIZES, "Units H of a layer."),
     "determinants": _Said(SIZES, "Determinants D."),
-    "dtype": _Said(SIZES, "float32 or float64."),
+    "dtype": _Said(SIZES, "float32 or float64; mackey-glass and pinn are float64, all others float32."),
 }
 _PROBLEMS = "; ".join(f"{name}: {known.summary}" for name, known in PROBLEMS.items())
 PROBLEM_RUN_OPTIONS = {

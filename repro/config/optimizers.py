@@ -31,6 +31,7 @@ from repro.config.options import (
     places,
     table_of,
     table_parameters,
+    whole,
 )
 from repro.errors import InputError
 
@@ -66,6 +67,14 @@ KRONECKER = "J. Martens, R. Grosse, ICML 2015"
 DRISSI = "M. Drissi et al., arXiv:2401.17550"
 MINSR = "A. Chen, M. Heyl, Nat. Phys. 20, 1476 (2024)"
 SPRING = "G. Goldshlager, N. Abrahamsen, L. Lin, J. Comput. Phys. 516, 113351 (2024)"
+MARQUARDT = "D. Marquardt, SIAM J. Appl. Math. 11, 431 (1963)"
+FUNCTION_MOMENTUM = "talk on momentum in function space, SMAI 2025"
+ANAGRAM = "N. Schwencke, C. Furtlehner, arXiv:2412.10782"
+ENERGY_NATURAL = "J. Müller, M. Zeinhofer, ICML 2023"
+LBFGS = "D. Liu, J. Nocedal, Math. Program. 45, 503 (1989)"
+MUON = "K. Jordan et al. (2024), as in optax.contrib"
+MOMENTUM_KINDS = ("parameter", "transported", "function-difference", "last-gradient", "nesterov")
+SEARCHES = ("none", "halving")
 RATES, WALKERS_SPACE = "Learning rate", "Walkers' space"
 METRIC = "that of the metric M: 1 for the Fisher metric, hbar omega for the decision metric"
 
@@ -548,7 +557,159 @@ class HessianFreeConfig:
         check_options(self)
 
 
-OptimizerConfig = AdamConfig | SecondOrderConfig | ProximalConfig | SpringConfig | GaussNewtonConfig | HessianFreeConfig
+SQUARES = "Least squares"
+_squares_option = partial(option, group=SQUARES)
+
+
+def _check_carried(part: ProximalLeastSquaresConfig, attribute: str, name: str) -> None:
+    if part.name == "proximal":
+        BELOW_ONE.check(part, attribute, name)
+    elif part.momentum != 0:
+        raise InputError(f"optimizer.momentum = {shown(part.momentum)}: {part.name} has none; make it 0")
+
+
+@dataclass(frozen=True)
+class ProximalLeastSquaresConfig:
+    """The proximal step for losses: momentum inside of the problem, damped and rejected by itself."""
+
+    name: str = "proximal"
+    momentum: float = _squares_option(
+        0.5,
+        "momentum",
+        "zeta; the damping holds a step at this multiple of the previous one",
+        unit="1",
+        bounds=Bounds(BELOW_ONE.told, _check_carried),
+        reference=SPRING,
+    )
+    damping: float = _squares_option(
+        1e-5,
+        "damping",
+        "lambda of the first step; after it lambda adapts itself",
+        unit="the largest eigenvalue of the metric",
+        bounds=POSITIVE,
+        reference=MARQUARDT,
+    )
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("proximal", "levenberg-marquardt"))
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class NaturalMomentumConfig:
+    """Natural gradient descent with a fixed damping, and momentum in the parameters or in function space."""
+
+    name: str = "natural-momentum"
+    learning_rate: float = _squares_option(
+        1.0,
+        "learning_rate",
+        "alpha, what the natural gradient is multiplied by",
+        unit="1",
+        bounds=POSITIVE,
+        group=RATES,
+        reference=FUNCTION_MOMENTUM,
+    )
+    damping: float = _squares_option(
+        1e-6,
+        "damping",
+        "lambda, added to the metric G = O^T O of the samples' rows O",
+        unit="that of the metric",
+        bounds=POSITIVE,
+        reference=FUNCTION_MOMENTUM,
+    )
+    momentum: float = _squares_option(
+        0.9,
+        "momentum",
+        "beta, what is kept of the last update; 0 for natural gradient descent",
+        unit="1",
+        bounds=BELOW_ONE,
+        reference=FUNCTION_MOMENTUM,
+    )
+    kind: str = _squares_option(
+        "transported",
+        "kind",
+        "where the momentum is: parameter, the last update itself; transported, its effect on the function, brought "
+        "back by the present tangent space; function-difference, what it really did to the function; last-gradient, "
+        "the last gradient of functions; nesterov, the difference taken before the gradient",
+        unit="",
+        bounds=one_of(MOMENTUM_KINDS),
+        reference=FUNCTION_MOMENTUM,
+    )
+    cutoff: float = _squares_option(
+        0.0,
+        "cutoff",
+        "singular values of O below this part of the largest are left out, and the others are not damped; 0 damps them",
+        unit="1",
+        bounds=BELOW_ONE,
+        reference=ANAGRAM,
+    )
+    search: str = _squares_option(
+        "none",
+        "search",
+        "halving looks in each step for the best of alpha, alpha / 2, alpha / 4 ... on the step's samples",
+        unit="",
+        bounds=one_of(SEARCHES),
+        group=RATES,
+        reference=ENERGY_NATURAL,
+    )
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("natural-momentum",))
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class LbfgsConfig:
+    """The quasi-Newton method of limited memory, with optax's search for the step."""
+
+    memory: int = _squares_option(
+        10,
+        "memory",
+        "pairs of steps and changes of the gradient that are kept",
+        unit="pairs",
+        bounds=whole(1, 1000),
+        reference=LBFGS,
+    )
+    name: str = "lbfgs"
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("lbfgs",))
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class MuonConfig:
+    """Muon, with optax's defaults for everything but the learning rate: orthogonalised momentum of matrices."""
+
+    learning_rate: float = option(
+        1e-2,
+        "learning_rate",
+        "the size of a step",
+        unit="1",
+        bounds=POSITIVE,
+        group=RATES,
+        reference=MUON,
+    )
+    name: str = "muon"
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("muon",))
+        check_options(self)
+
+
+OptimizerConfig = (
+    AdamConfig
+    | SgdConfig
+    | SecondOrderConfig
+    | ProximalConfig
+    | SpringConfig
+    | GaussNewtonConfig
+    | HessianFreeConfig
+    | ProximalLeastSquaresConfig
+    | NaturalMomentumConfig
+    | LbfgsConfig
+    | MuonConfig
+)
 
 STUDY, BEYOND_STUDY, APART = "study", "beyond the study", "apart"
 
@@ -649,6 +810,24 @@ REGISTRY: dict[str, Known] = {
         ("damping",),
         {"damping": 45.0, "damping_factor": 2 / 3, "damping_interval": 1},
     ),
+    "proximal": Known(
+        ProximalLeastSquaresConfig,
+        "The proximal step for losses: SPRING's momentum, damped and rejected by itself, solved exactly",
+        "docs/proximal.md",
+    ),
+    "levenberg-marquardt": Known(
+        ProximalLeastSquaresConfig,
+        "Levenberg-Marquardt: the proximal step for losses without its momentum",
+        MARQUARDT,
+        fixed={"momentum": 0.0},
+    ),
+    "natural-momentum": Known(
+        NaturalMomentumConfig,
+        "Natural gradient descent with momentum in the parameters or in function space",
+        FUNCTION_MOMENTUM,
+    ),
+    "lbfgs": Known(LbfgsConfig, "L-BFGS, optax's, with its search for the step", LBFGS),
+    "muon": Known(MuonConfig, "Muon, optax's, with its defaults for everything but the learning rate", MUON),
 }
 """Every optimiser by its name. ``repro.optimizers.presets`` says what builds it."""
 

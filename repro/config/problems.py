@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from repro.config.checks import LARGEST_INTEGER, built, choice, shown, text
 from repro.config.options import (
     NOT_NEGATIVE,
+    POSITIVE,
     Bounds,
     Place,
     check_options,
@@ -178,6 +179,81 @@ class AutoencoderConfig:
         check_options(self)
 
 
+CHAOS = "M. Mackey, L. Glass, Science 197, 287 (1977); H. Park, S. Amari, K. Fukumizu, Neural Networks 13, 755 (2000)"
+CHAOS_SAMPLES = 500
+"""Of the series, to train on; as many are for the test."""
+
+
+@dataclass(frozen=True)
+class MackeyGlassConfig:
+    """What will a chaotic series be six steps ahead? A small network of tanh units, fitted by least squares."""
+
+    units: str = units_option("10", CHAOS)
+    batch: int = batch_option(0, CHAOS, CHAOS_SAMPLES)
+    name: str = "mackey-glass"
+
+    def __post_init__(self) -> None:
+        choice("problem", self.name, ("mackey-glass",))
+        check_options(self)
+
+
+BOUNDARY_LAYER = "talk on momentum in function space, SMAI 2025; N. Schwencke, C. Furtlehner, arXiv:2412.10782"
+LEAST_EPS = 1e-3
+"""Below it, neither the points nor the quadrature of the errors see the boundary layer."""
+PLACEMENTS = ("midpoints", "clustered")
+MOST_POINTS = 100_000
+_pinn_option = partial(option, group=GROUP, reference=BOUNDARY_LAYER)
+
+
+def _check_eps(part: Any, attribute: str, name: str) -> None:
+    POSITIVE.check(part, attribute, name)
+    value = getattr(part, attribute)
+    if value < LEAST_EPS:
+        raise InputError(
+            f"{name} = {value:g}: must be at least {LEAST_EPS:g}, for thinner boundary layers are not resolved"
+        )
+
+
+@dataclass(frozen=True)
+class PinnConfig:
+    """A differential equation with a boundary layer, -eps v'' + v' = 1, solved by a physics-informed network."""
+
+    eps: float = _pinn_option(
+        0.1,
+        "eps",
+        "of -eps v'' + v' = 1 on [0, 1] with v(0) = v(1) = 0; the boundary layer at 1 is as thick",
+        unit="1",
+        bounds=Bounds(f"at least {LEAST_EPS:g}", _check_eps),
+    )
+    units: str = units_option("20", BOUNDARY_LAYER)
+    points: int = _pinn_option(
+        200, "points", "where the equation is to hold", unit="points", bounds=whole(2, MOST_POINTS)
+    )
+    placement: str = _pinn_option(
+        "clustered",
+        "placement",
+        "of the points: midpoints of equal intervals, or clustered towards the boundary layer, 1 - (1 - s)^2 of these",
+        unit="",
+        bounds=one_of(PLACEMENTS),
+    )
+    weights: float | None = _pinn_option(
+        None,
+        "weights",
+        "standard deviation of the first weights and biases of the hidden layers",
+        unit="1",
+        bounds=POSITIVE,
+        unset="3, and 6 for eps of at most 0.03",
+    )
+    batch: int = batch_option(0, BOUNDARY_LAYER, MOST_POINTS)
+    name: str = "pinn"
+
+    def __post_init__(self) -> None:
+        choice("problem", self.name, ("pinn",))
+        check_options(self)
+        if self.batch > self.points:
+            raise InputError(f"batch = {self.batch}: must be at most points, {self.points}; or 0 for all of them")
+
+
 class KnownProblem(NamedTuple):
     """A row of the registry.
 
@@ -185,17 +261,23 @@ class KnownProblem(NamedTuple):
         config: class of its configuration.
         summary: what it is, in a line.
         reference: where it is from.
+        dtype: of its data and parameters where nothing is asked for.
     """
 
     config: type
     summary: str
     reference: str
+    dtype: str = "float32"
 
 
 PROBLEMS: dict[str, KnownProblem] = {
     "digits": KnownProblem(DigitsConfig, "Classes of scikit-learn's handwritten digits", DIGITS),
     "autoencoder": KnownProblem(
         AutoencoderConfig, "Images squeezed through a code of few numbers, and painted again", DEEP_AUTOENCODER
+    ),
+    "mackey-glass": KnownProblem(MackeyGlassConfig, "A chaotic series predicted six steps ahead", CHAOS, "float64"),
+    "pinn": KnownProblem(
+        PinnConfig, "A differential equation with a boundary layer, by a network", BOUNDARY_LAYER, "float64"
     ),
 }
 """Every problem beside the energies by its name. ``repro.problems.registry`` says what builds it."""

@@ -2,7 +2,6 @@
 
 from repro.optimizers.averaging import averaged, averaged_params
 from repro.optimizers.base import Optimizer, from_optax
-from repro.optimizers.momentum import natural_momentum
 from repro.optimizers.presets import (
     MARTENS_GROSSE,
     adam,
@@ -11,8 +10,13 @@ from repro.optimizers.presets import (
     gauss_newton,
     hessian_free,
     kfac,
+    lbfgs,
+    levenberg_marquardt,
     minsr,
+    muon,
+    natural_momentum,
     ngd,
+    proximal,
     proximal_dgd,
     qn_kfac,
     qn_mr_kfac,
@@ -32,9 +36,13 @@ __all__ = [
     "gauss_newton",
     "hessian_free",
     "kfac",
+    "lbfgs",
+    "levenberg_marquardt",
     "minsr",
+    "muon",
     "natural_momentum",
     "ngd",
+    "proximal",
     "proximal_dgd",
     "qn_kfac",
     "qn_mr_kfac",

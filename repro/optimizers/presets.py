@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast
 
 import optax
+import optax.contrib
 from jax import Array
 
 from repro.config import (
@@ -23,13 +24,23 @@ from repro.config import (
     optimizer_config,
     options_of,
 )
-from repro.config.optimizers import GaussNewtonConfig, HessianFreeConfig
+from repro.config.optimizers import (
+    GaussNewtonConfig,
+    HessianFreeConfig,
+    LbfgsConfig,
+    MuonConfig,
+    NaturalMomentumConfig,
+    ProximalLeastSquaresConfig,
+)
 from repro.config.options import parameter, takes
 from repro.errors import InputError
 from repro.optimizers.base import Optimizer, from_optax
 from repro.optimizers.gauss_newton import dense_gauss_newton
 from repro.optimizers.hessian_free import free_of_matrices
-from repro.optimizers.proximal import proximal
+from repro.optimizers.limited_memory import limited_memory
+from repro.optimizers.momentum import momentum_descent
+from repro.optimizers.proximal import proximal as proximal_step
+from repro.optimizers.proximal_least_squares import proximal_least_squares
 from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
 from repro.problems.base import Problem
@@ -85,6 +96,11 @@ def _sgd(problem: Problem, config: SgdConfig) -> Optimizer:
     return from_optax(optax.sgd(config.learning_rate, config.momentum, nesterov=True))
 
 
+def _muon(problem: Problem, config: MuonConfig) -> Optimizer:
+    del problem
+    return from_optax(optax.contrib.muon(config.learning_rate))
+
+
 def _row(problem: Problem, config: SecondOrderConfig) -> Optimizer:
     if not problem.has_protocols and config.protocol != SecondOrderConfig.protocol:
         raise InputError(f"protocol = {config.protocol!r}: only the energies of the study have protocols; leave it out")
@@ -95,15 +111,19 @@ BUILDERS: dict[type, Callable[[Problem, Any], Optimizer]] = {
     AdamConfig: _adam,
     SgdConfig: _sgd,
     SecondOrderConfig: _row,
-    ProximalConfig: proximal,
+    ProximalConfig: proximal_step,
     SpringConfig: stochastic_reconfiguration,
     GaussNewtonConfig: dense_gauss_newton,
     HessianFreeConfig: free_of_matrices,
+    ProximalLeastSquaresConfig: proximal_least_squares,
+    NaturalMomentumConfig: momentum_descent,
+    LbfgsConfig: limited_memory,
+    MuonConfig: _muon,
 }
 """What makes an optimiser for a problem, by the class of its configuration in :data:`repro.config.REGISTRY`."""
 
 
-FIRST_ORDER = (AdamConfig, SgdConfig)
+FIRST_ORDER = (AdamConfig, SgdConfig, MuonConfig)
 """Configurations of optimisers for which the gradient is enough."""
 
 
@@ -151,7 +171,9 @@ RAISES = "InputError: for an option that does not exist or is out of bounds."
 
 def _entry(name: str, text: str) -> str:
     """An indented entry of a docstring."""
-    return textwrap.fill(f"{name}{text}", 100, initial_indent=4 * " ", subsequent_indent=(8 if name else 4) * " ")
+    return textwrap.fill(
+        f"{name}{text}", 100, initial_indent=4 * " ", subsequent_indent=(8 if name else 4) * " ", break_on_hyphens=False
+    )
 
 
 def docstring(name: str) -> str:
@@ -229,3 +251,8 @@ minsr = preset("minsr")
 spring = preset("spring")
 gauss_newton = preset("gauss-newton")
 hessian_free = preset("hessian-free")
+proximal = preset("proximal")
+levenberg_marquardt = preset("levenberg-marquardt")
+natural_momentum = preset("natural-momentum")
+lbfgs = preset("lbfgs")
+muon = first_order("muon")

@@ -30,13 +30,11 @@ from jax.flatten_util import ravel_pytree
 from repro.config import SpringConfig
 from repro.numerics.sharding import all_gather
 from repro.optimizers.base import Optimizer, checked_grads, checked_params
-from repro.problems.base import Geometry, Problem
+from repro.problems.base import MOST_NUMBERS, Geometry, Problem
 from repro.solvers.cg import conjugate_gradients
 from repro.solvers.sample_space import damped_solve
 
 METRIC = "fisher"
-MOST_NUMBERS = 2**29
-"""The most numbers in the rows, 2 GiB in single precision; where there are more, no row is made."""
 ITERATIONS, PROGRESS = 100, 5e-4
 """Of conjugate gradients: the most of them, and the epsilon of :func:`repro.solvers.cg.conjugate_gradients`."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import jax
 from jax import Array
 
 from repro.curvature.eigenbasis import Eigenbasis
@@ -209,6 +210,25 @@ def require_curvatures(problem: Problem, wanted: Iterable[str], optimizer: str) 
                 f"optimizer = {optimizer!r}: needs the curvature {name!r}, and this problem has "
                 f"{', '.join(problem.curvatures) or 'none'}; take an optimiser that needs one of those"
             )
+
+
+MOST_NUMBERS = 2**29
+"""The most numbers in the rows of a sample space: 2 GiB in single precision, 4 in double."""
+
+
+def rows_of(geometry: Geometry, optimizer: str) -> SampleSpace:
+    """The sample space of a geometry, if its rows can be written down.
+
+    Raises:
+        InputError: if they cannot, with how many there are.
+    """
+    rows = jax.eval_shape(geometry.sample_space).rows
+    if rows.size > MOST_NUMBERS:
+        raise InputError(
+            f"optimizer = {optimizer!r}: needs {rows.shape[0]:,} rows of {rows.shape[1]:,} parameters, which may have "
+            f"{MOST_NUMBERS:,} numbers in all; take spring or proximal-dgd, which write none down, or fewer samples"
+        )
+    return geometry.sample_space()
 
 
 def required(

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from repro.config import ProblemConfig
-from repro.config.problems import AutoencoderConfig, DigitsConfig
+from repro.config.problems import AutoencoderConfig, DigitsConfig, MackeyGlassConfig, PinnConfig
 from repro.problems.autoencoder import autoencoder
 from repro.problems.digits import digits
+from repro.problems.pinn import boundary_layer
+from repro.problems.regression import mackey_glass
 from repro.problems.trainable import Trainable
 
 BUILDERS: dict[type, Callable[[Any, str], Trainable]] = {
     AutoencoderConfig: autoencoder,
     DigitsConfig: digits,
+    MackeyGlassConfig: mackey_glass,
+    PinnConfig: boundary_layer,
 }
 """(configuration, "float32" or "float64") -> the problem, by the class of its configuration in
 :data:`repro.config.PROBLEMS`."""

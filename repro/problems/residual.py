@@ -99,6 +99,22 @@ class LeastSquares(LossProblem):
         """``points``, a tuple."""
         return {"points": tuple(map(gathered, self._points(coefficients), data))}
 
+    def part(self, batch: Mapping[str, Any], fraction: float, number: int) -> Mapping[str, Any]:
+        """Some of the points of each term, drawn without replacement: the same at each step, for a batch has no key.
+
+        Raises:
+            InputError: if the points of a term are missing.
+        """
+        (given,) = required(batch, "points")
+        points = self._points(given)
+        keys = jax.random.split(jax.random.key(number), len(points))
+        counts = [max(1, round(fraction * where.shape[0])) for where in points]
+        drawn = (
+            draw_rows(key, where.shape[0], count, "fraction")
+            for key, where, count in zip(keys, points, counts, strict=True)
+        )
+        return {"points": tuple(map(gathered, points, drawn))}
+
     def terms_of(self, batch: Mapping[str, Any]) -> Terms:
         """One for each residual function, the root of its weight in its outputs.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 
-def damped_solve(rows: Array, damping: float, right: Array) -> Array:
+def damped_solve(rows: Array, damping: Array | float, right: Array) -> Array:
     """(O O^T + lambda)^-1 r, by Cholesky where rounding allows it.
 
     Near nodes of a wavefunction rows are so large that in single precision the matrix need not come out positive. Then
@@ -28,7 +30,7 @@ def damped_solve(rows: Array, damping: float, right: Array) -> Array:
     return jax.lax.cond(jnp.all(jnp.isfinite(found)), lambda: found, by_qr)
 
 
-def damped_least_squares(rows: Array, right: Array, damping: float) -> Array:
+def damped_least_squares(rows: Array, right: Array, damping: Array | float) -> Array:
     """The d that minimises |O d - r|^2 + lambda |d|^2, by the smaller of the two systems that give it.
 
     Args:
@@ -43,3 +45,33 @@ def damped_least_squares(rows: Array, right: Array, damping: float) -> Array:
     if samples <= parameters:
         return damped_solve(rows, damping, right) @ rows
     return damped_solve(rows.T, damping, right @ rows)
+
+
+class ThinFactors(NamedTuple):
+    """A singular value decomposition O = U diag(s) V^T with K = min(S, P) values.
+
+    It keeps the digits that O^T O loses, whose condition number is the square of that of O, and serves every damping.
+
+    Attributes:
+        left: U, shape ``(S, K)``.
+        values: s, shape ``(K,)``, largest first.
+        right: V^T, shape ``(K, P)``.
+    """
+
+    left: Array
+    values: Array
+    right: Array
+
+    def damped(self, right: Array, damping: Array | float) -> Array:
+        """The d that minimises |O d - r|^2 + lambda |d|^2, shape ``(P,)``; lambda > 0, r of shape ``(S,)``."""
+        return (self.values / (self.values**2 + damping) * (right @ self.left)) @ self.right
+
+    def cut_off(self, right: Array, cutoff: Array | float) -> Array:
+        """The least d that minimises |O d - r|, without singular values below ``cutoff`` times the largest."""
+        kept = self.values > cutoff * self.values[0]
+        return (jnp.where(kept, right @ self.left / jnp.where(kept, self.values, 1.0), 0.0)) @ self.right
+
+
+def thin_factors(rows: Array) -> ThinFactors:
+    """The decomposition of O, shape ``(S, P)``."""
+    return ThinFactors(*jnp.linalg.svd(rows, full_matrices=False))

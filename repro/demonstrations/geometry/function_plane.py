@@ -25,7 +25,7 @@ from scipy.linalg import sqrtm
 from repro.demonstrations.base import Values
 from repro.demonstrations.optimisation.paths import iterates
 from repro.demonstrations.optimisation.stepping import Step, newton, points_of
-from repro.optimizers.momentum import natural_momentum
+from repro.optimizers import natural_momentum
 from repro.problems.residual import LeastSquares
 from repro.solvers.sample_space import damped_least_squares
 

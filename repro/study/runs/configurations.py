@@ -28,7 +28,7 @@ def configure_problem(
     optimizer: str = "adam",
     steps: int = 1000,
     seed: int = 0,
-    dtype: str = "float32",
+    dtype: str | None = None,
     evaluation_interval: int = ProblemRunConfig.evaluation_interval,
     **options: Any,
 ) -> ProblemRunConfig:
@@ -48,7 +48,7 @@ def configure_problem(
         steps=steps,
         optimizer=optimizer_config(optimizer, **of_optimizer),
         seed=seed,
-        dtype=dtype,
+        dtype=PROBLEMS[problem].dtype if dtype is None else dtype,
         evaluation_interval=evaluation_interval,
     )
 
