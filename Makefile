@@ -83,6 +83,8 @@ lock: $(STAMP) ## resolve the dependencies anew into requirements/*.lock: 1 min,
 	  --group dev --extra mnist --extra peers pyproject.toml --output-file requirements/peers.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  requirements/peers-kfac.in --output-file requirements/peers-kfac.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  requirements/peers-search.in --output-file requirements/peers-search.lock
 
 clean: ## remove the environment and everything made; the stored runs stay
 	rm -rf $(VENV) output report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -195,6 +195,51 @@ def bench_kfac_jax(
     terminal().print(table)
 
 
+@bench.command("search")
+def bench_search(
+    python: Annotated[
+        Path, typer.Option("--python", help="Interpreter of an environment made with requirements/peers-search.lock.")
+    ],
+    problem: Annotated[list[str] | None, typer.Option("--problem", help="Repeatable; all five.")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="Repeatable; all nine.")] = None,
+    samples: Annotated[list[int] | None, typer.Option("--samples", help="Of a step, repeatable; 10 to 1000.")] = None,
+    scale: Annotated[list[float] | None, typer.Option("--scale", help="Repeatable; 0.03 to 30.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Of the measurement, from 0 on.")] = 10,
+    budget: Annotated[int, typer.Option("--budget", help="Evaluations of a search.")] = 50_000,
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each method.")] = Path(
+        "output/search.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and make the rest.")] = False,
+) -> None:
+    """Searches by stochastic natural gradients and by cmaes and evosax, tuned alike (G18): half an hour of one core.
+
+    cmaes and evosax need an environment of their own:
+    python3 -m venv search && search/bin/python -m pip install --require-hashes -r requirements/peers-search.lock
+
+    Example: repro bench search --python search/bin/python --problem plane --method cmaes --samples 10 --scale 1
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from rich.table import Table
+
+    from repro.console import terminal
+    from repro.demonstrations.geometry.stochastic_search import PROBLEMS
+    from repro.study.benchmarks.search_comparison import SearchGrid
+    from repro.study.benchmarks.search_comparison import bench_search as run_bench
+    from repro.study.experiments.search_table import METHODS, SAMPLES, SCALES, measured_rows, read
+
+    grid = SearchGrid(tuple(samples or SAMPLES), tuple(scale or SCALES), seeds=seeds, budget=budget)
+    rows = run_bench(python, grid, problem or list(PROBLEMS), method or METHODS, out, resume, to_stderr)
+    table = Table("problem", "method", "N", "scale", "evaluations", "arrived")
+    for (name, of), found in measured_rows(read(rows)).groupby(["problem", "method"], sort=False):
+        first, evaluations = found.iloc[0], found["evaluations"]
+        told = f"{int((evaluations < math.inf).sum())} of {len(evaluations)}"
+        numbers = (f"{first['samples']}", f"{first['scale']:g}", f"{evaluations.median():g}")
+        table.add_row(str(name), str(of), *numbers, told)
+    terminal().print(table)
+
+
 @bench.command("kronecker")
 def bench_kronecker(
     seeds: Annotated[int, typer.Option("--seeds", help="How many states, of the seeds from 0 on.")] = SMALL_STATES,
