@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from repro.demonstrations.geometry.kl_balls import balls, divergence_by_quadrature, ellipse, extent, rim, widest
+from repro.demonstrations.geometry.kl_balls import (
+    balls,
+    divergence_by_quadrature,
+    ellipse,
+    extent,
+    minus_hessian,
+    rim,
+    widest,
+)
 from repro.demonstrations.geometry.simplex import (
     ascents,
     natural_ascent,
@@ -88,3 +98,11 @@ def test_ellipse_is_what_the_divergence_is_to_second_order():
     assert values["slope_up"] == pytest.approx(0.5, abs=0.01)
     assert values["slope_sideways"] == pytest.approx(1.0, abs=0.01)
     assert values["half_axes_difference"] < 1e-12
+
+
+def test_minus_the_expected_hessian_is_that_of_the_divergence(x64):
+    def divergence(q):
+        return 0.5 * (0.64 / q[1] ** 2 - 1.0 + (q[0] / q[1]) ** 2) - jnp.log(0.8 / q[1])
+
+    expected = jax.hessian(divergence)(jnp.array([0.0, 1.1]))
+    np.testing.assert_allclose(minus_hessian(0.8, 1.1), expected, atol=1e-12)

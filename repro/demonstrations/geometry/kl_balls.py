@@ -136,10 +136,29 @@ def balls(*, epsilon: float = EPSILON) -> Balls:
         "ellipse_over_ball": {
             way: 1.0 + e for way, e in zip(("up", "down", "sideways"), _errors(epsilon), strict=True)
         },
+        "printed_hessian_over_fisher": {
+            way: float(minus_hessian(1.0, sigma)[1, 1] / minus_hessian(1.0, 1.0)[1, 1])
+            for way, sigma in zip(("down", "up"), extents[1.0], strict=True)
+        },
+        "hessian_less_fisher": max(
+            float(np.max(np.abs(minus_hessian(w, w) - np.diag([1.0, 2.0]) / w**2))) for w in WIDTHS
+        ),
         "slope_up": float(np.polyfit(np.log(epsilons[small]), np.log(np.abs(errors[0, small])), 1)[0]),
         "slope_sideways": float(np.polyfit(np.log(epsilons[small]), np.log(np.abs(errors[2, small])), 1)[0]),
     }
     return Balls(rims, rounds, epsilons, errors, values)
+
+
+def minus_hessian(width: float, sigma: float) -> np.ndarray:
+    """-E[Hess ln p] over N(0, width^2), shape ``(2, 2)``, with the p of (0, sigma) and the Hessian in (mu, sigma).
+
+    With sigma = width it is the Fisher matrix.
+    """
+    z, weights = np.polynomial.hermite_e.hermegauss(20)
+    x = width * z
+    entries = [1.0 / sigma**2 + 0.0 * x, 2.0 * x / sigma**3, 3.0 * x**2 / sigma**4 - 1.0 / sigma**2]
+    first, cross, second = (float(weights @ entry / weights.sum()) for entry in entries)
+    return np.array([[first, cross], [cross, second]])
 
 
 def _errors(epsilon: float) -> tuple[float, float, float]:

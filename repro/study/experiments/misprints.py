@@ -13,13 +13,15 @@ class Misprint:
         place: the document and the slide.
         printed: what stands there.
         right: what holds.
-        item: of the lecture, whose figure shows it.
+        item: of the lecture, whose figure shows it; where nothing can be computed, whose figure is about it.
+        by_reading: whether nothing is computed: whoever reads the slide sees it.
     """
 
     place: str
     printed: str
     right: str
     item: str
+    by_reading: bool = False
 
 
 _FIRST, _SECOND, _MOMENTUM, _MODELS = "introduction", "lecture", "talk on momentum", "talk on statistical models"
@@ -164,6 +166,12 @@ MISPRINTS = (
         "G05",
     ),
     Misprint(
+        f'{_MODELS}, slide "Amari\'s Natural Gradient (1998) 1/2"',
+        "I(xi) = -E_xi[Hess log p_(xi + Delta xi)]",
+        "-E_xi[Hess log p_xi]: on the rim of a ball of divergence 0.02 the printed one is off by a factor of about two",
+        "G09",
+    ),
+    Misprint(
         f'{_MODELS}, slide "Vanilla vs Natural Gradient: eta"',
         "eta, the expectation parameters, beside pictures in mu",
         "mu, the marginal probabilities; eta = E[x] = 2 mu - 1",
@@ -204,6 +212,13 @@ MISPRINTS = (
         "for the Gaussian distribution in particular, the natural gradient is I_eta Cov(f, T)",
         "it is so for every exponential family; only the closed form of I_eta is Gaussian",
         "G10",
+    ),
+    Misprint(
+        f'{_MODELS}, slides "Stochastic Relaxation in R^n"',
+        "hypotheses on the model for (R) and (SR) to be equivalent",
+        "(P) and (SR): the problem is called (P) above, and there is no (R)",
+        "G16",
+        by_reading=True,
     ),
     Misprint(
         f'{_MODELS}, slide "Euclidean vs Natural Gradient"',
