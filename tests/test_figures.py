@@ -31,7 +31,7 @@ from repro.study.verification.verify import read_verdicts
 from repro.training.run import train
 
 NOTEBOOKS = figures.notebook_paths()
-IN_DOCS = ("F11", "F16")
+IN_DOCS = ("F11", "F16", "G14")
 """Whose pictures are in docs/, too."""
 PLACES = ("on the slide", "of the abstract", "of the introduction", "of the lecture")
 """Where a claim may stand that a notebook is about."""
@@ -366,6 +366,11 @@ def test_the_comparisons_are_made_of_stored_runs(tmp_path, capsys):
     is_in_docs("F16", tmp_path)
     listed = json.loads((tmp_path / "F06.json").read_text())["runs"]
     assert len(listed) >= 7
+
+
+def test_the_picture_of_the_geometry_is_that_of_its_figure(tmp_path):
+    draw(["G14"], tmp_path)
+    is_in_docs("G14", tmp_path)
 
 
 def test_fresh_ignores_what_is_stored(store, tmp_path, capsys):

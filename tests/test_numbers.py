@@ -905,6 +905,39 @@ LECTURES = [
 ]  # fmt: skip
 
 
+def steps_of_m09(measure: str, *methods: str) -> list[float]:
+    """Medians over the grid."""
+    return [measured_values("M09")[measure][method] for method in methods]
+
+
+GEOMETRY = [
+    ("where it needs {:.0f} steps and the vanilla gradient {:.0f}.",
+     lambda: (measured_values("G03")["steps_natural"], measured_values("G03")["steps_vanilla"])),
+    ("has the area {:.3f} for the projected vanilla flow in the probabilities, and {:.3f} for the natural flow. In "
+     "G14 the two flows end at different maxima on {:.0f} % of the starts",
+     lambda: (measured_values("G06")["basin_vanilla_mu"], measured_values("G06")["basin_natural"],
+              100 * measured_values("G14")["part_that_ends_differently"])),
+    ("after a time of {:.3f} there is no normal distribution any more, and after {:.3f} if",
+     lambda: (measured_values("G15")["exit_time_matrix"], measured_values("G15")["exit_time_independent"])),
+    ("the last momentum needs {:.0f} steps to a loss of 1e-9 and natural gradient descent {:.0f}. With the best of "
+     "twelve steps it is {:.0f} against {:.0f}, and with a search for the step {:.0f} against {:.0f}. If its "
+     "coefficient is tuned as well, momentum wins with a fixed step, {:.0f} against {:.0f}.",
+     lambda: [steps for measure in ("median_steps_fixed", "median_steps_tuned", "median_steps_search",
+                                    "steps_with_rate_and_beta_tuned")
+              for steps in steps_of_m09(measure, "LM", "NGD")]),
+    ("and {:.0f} and {:.0f} steps to a loss of 1e-6 where the last momentum needs {:.0f}.",
+     lambda: [measured_values("M08")["steps"][f"{name}, 0.9"]
+              for name in ("parameter", "function-difference", "transported")]),
+    ("reaches from sigma = {:.3f} to {:.3f}. The saddle of G14 is at mu = {:.3f}, sigma = {:.3f}.",
+     lambda: (measured_values("G09")["sigma_low"], measured_values("G09")["sigma_high"],
+              *measured_values("G14")["saddle"][:2])),
+    ("the loss is multiplied by {:.2f} in each step and is at 1e-9 after {:.0f} steps; in M04 it is multiplied by "
+     "{:.4f}. The local minimum of M08 is at {:.3f}.",
+     lambda: (measured_values("M01")["ratio"], measured_values("M03")["steps_to_1e-9"],
+              measured_values("M04")["last_ratio"], measured_values("M08")["minimum"])),
+]  # fmt: skip
+
+
 TABLE = {
     "README.md": README,
     "docs/results.md": RESULTS,
@@ -913,6 +946,7 @@ TABLE = {
     "docs/proximal-results.md": PROXIMAL,
     "docs/use-dgd.md": GUIDE,
     "docs/lectures.md": LECTURES,
+    "docs/geometry.md": GEOMETRY,
 }
 
 
