@@ -23,6 +23,7 @@ from conftest import ROOT
 
 from repro.config import OPTIMIZERS, PROXIMAL_PARTS, RunConfig, SpringConfig, SystemConfig
 from repro.demonstrations.base import Values
+from repro.demonstrations.geometry.stochastic_search import PROBLEMS
 from repro.optimizers.second_order import ASSEMBLED_WEIGHTS
 from repro.references import stored_reference
 from repro.study.benchmarks.growth import WHOLE, growth
@@ -905,12 +906,48 @@ LECTURES = [
 ]  # fmt: skip
 
 
+def search_row(method: str) -> str:
+    """Median evaluations on each function, and how many of ten searches arrived, as docs/geometry.md has them."""
+    values, cells = measured_values("G18"), []
+    for case in (f"{problem}, {method}" for problem in PROBLEMS):
+        median, arrived = values["evaluations"][case], round(10 * values["arrived"][case])
+        told = "never" if math.isinf(median) else f"{median:.0f}"
+        cells.append(f"{told} ({arrived})" if 0 < arrived < 10 else told)
+    return " | ".join(cells)
+
+
+SEARCHES = {
+    "constant step": "natural gradient, constant step, as on the slide",
+    "covariance": "the same over the deviation of the values",
+    "regression": "regression on the statistics",
+    "ranks": "ranks: xNES",
+    "cmaes": "CMA-ES of cmaes",
+    "evosax CMA_ES": "CMA-ES of evosax",
+    "evosax xNES": "xNES of evosax",
+    "evosax SNES": "SNES of evosax",
+    "random": "random search",
+}
+
+
 def steps_of_m09(measure: str, *methods: str) -> list[float]:
     """Medians over the grid."""
     return [measured_values("M09")[measure][method] for method in methods]
 
 
 GEOMETRY = [
+    *[(f"| {told} | {{}} |", lambda method=method: [search_row(method)]) for method, told in SEARCHES.items()],
+    ("by {:.1f} to {:.1f} times on the line and {:.1f} to {:.1f} times in the plane",
+     lambda: measured_values("G18")["cmaes_over_regression"].values()),
+    ("arrives on {} of the five functions. On Rosenbrock it never does.",
+     lambda: [word(sum(part >= 0.5 for part in measured_values("G18")["arrived_with_constant_step"].values()))]),
+    ("the interval of the ratio goes from {:.1f} to {:.1f}.",
+     lambda: measured_values("G18")["ranks_over_cmaes"].values()),
+    ("N = {:.0f} for the regression on both quadratics. With N = 1000 the methods need {:.0f} to {:.0f} times",
+     lambda: (*set(measured_values("G18")["best_samples_of_regression"].values()),
+              *spread(measured_values("G18")["evaluations_with_1000_over_10"].values()))),
+    ("was {:.0f} in all our searches. On Rosenbrock it needs {:.0f} times the evaluations",
+     lambda: (max(measured_values("G18")["evosax_xnes_off_diagonal"].values()),
+              measured_values("G18")["evosax_xnes_over_ranks"]["rosenbrock"])),
     ("where it needs {:.0f} steps and the vanilla gradient {:.0f}.",
      lambda: (measured_values("G03")["steps_natural"], measured_values("G03")["steps_vanilla"])),
     ("has the area {:.3f} for the projected vanilla flow in the probabilities, and {:.3f} for the natural flow. In "

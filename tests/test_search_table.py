@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.demonstrations.geometry.stochastic_search import search
 from repro.errors import InputError, ReproError
 from repro.study.benchmarks import search_comparison
 from repro.study.benchmarks.search_peers import search_by_peer
 from repro.study.experiments import search_table as module
+from repro.study.verification.stored_searches import search_contradictions
 
 PEERS = os.environ.get("REPRO_SEARCH_PYTHON", "")
 """Interpreter of an environment with cmaes and evosax."""
@@ -126,16 +126,22 @@ def test_peers_arrive(method):
     assert max(found.evaluations) <= 2000
 
 
-@pytest.mark.skipif(not len(module.searches().table), reason="no table is stored")
-def test_stored_searches_of_ours_come_out_again():
-    result = module.searches()
-    for problem, method in (
-        ("line", "regression"),
-        ("plane", "ranks"),
-        ("rosenbrock", "ranks"),
-        ("quartic", "covariance"),
-    ):
-        best = module.chosen(result.table, problem, method)
-        seeds = list(range(10))
-        again = search(problem, method, best.samples, best.scale, seeds, module.BUDGET)
-        np.testing.assert_array_equal(again, result.measured(problem, method))
+def test_a_table_that_was_altered_is_noticed():
+    stored = pd.read_csv(module.project_path(module.STORED_RUNS) / module.TABLE)
+    assert list(search_contradictions(stored)) == []
+    case = (stored["problem"] == "plane") & (stored["method"] == "regression")
+    measured = case & (stored["phase"] == module.MEASURING)
+
+    def told(rows, column, value):
+        changed = stored.copy()
+        changed.loc[rows, column] = value
+        return list(search_contradictions(changed))
+
+    assert told(measured & (stored["seed"] == 3), "evaluations", 17)[0].startswith(
+        "plane, regression: seed 3: stored are 17 evaluations, made again it takes"
+    )
+    assert "is not measured with N = 10 and scale 30" in told(measured, "scale", 10.0)[0]
+    assert "is not tuned on the grid" in told(case & (stored["seed"] == 100), "seed", 7)[0]
+    assert "whole numbers between 1 and 50000" in told(measured, "evaluations", 0.5)[0]
+    (line,) = list(search_contradictions(stored[~measured]))
+    assert "is not measured" in line

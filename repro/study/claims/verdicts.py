@@ -138,6 +138,8 @@ def _bounds(claim: Claim) -> str:
         return f"at least {number(claim.at_least)}"
     if math.isinf(claim.at_least):
         return f"at most {number(claim.at_most)}"
+    if claim.at_least == claim.at_most:
+        return f"exactly {number(claim.at_most)}"
     return f"between {number(claim.at_least)} and {number(claim.at_most)}"
 
 

@@ -14,6 +14,7 @@ from repro.references import reference
 from repro.references.stored import Row, command_of, read_references
 from repro.study.runs.damage import noting
 from repro.study.runs.grid import read_grid
+from repro.study.verification.stored_searches import search_contradictions
 
 DIGITS = 2e-5
 """Relative: tables have six digits."""
@@ -27,6 +28,7 @@ EXPECTED = {
     "benchmarks/laptop.csv": ("optimizer", "particles", "walkers", "sweeps", "seconds_per_epoch"),
     "growth/kfac_jax.csv": ("protocol", "damping", "seed", "code", "steps", "cpu_seconds", "training_error"),
     "growth/F15.csv": ("optimizer", "particles", "walkers", "hidden", "part", "seconds"),
+    "growth/search.csv": ("problem", "method", "phase", "samples", "scale", "seed"),
     "growth/peers.csv": ("task", "code", "particles", "walkers", "seconds", "over_ours"),
     "growth/sweeps.csv": ("particles", "v0", "asked", "energy", "error", "ess", "seconds", "independent_a_second"),
     "kronecker/F12.csv": ("seed", "energy", "distance", "gain"),
@@ -79,6 +81,8 @@ def _contradictions(table: pd.DataFrame) -> Iterator[str]:
         yield from _off(table, "fraction_of_rate", table["operations"] / table["seconds"] / table["rate"])
     if "independent_a_second" in table:
         yield from _off(table, "independent_a_second", table["ess"] / table["seconds"])
+    if "off_diagonal" in table:
+        yield from search_contradictions(table)
     if "fastest_seconds_per_epoch" in table:
         if (table["fastest_seconds_per_epoch"] > table["seconds_per_epoch"] * (1.0 + DIGITS)).any():
             yield "fastest_seconds_per_epoch is above seconds_per_epoch"
