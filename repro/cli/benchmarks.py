@@ -211,7 +211,7 @@ def bench_search(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and make the rest.")] = False,
 ) -> None:
-    """Searches by stochastic natural gradients and by cmaes and evosax, tuned alike (G18): half an hour of one core.
+    """Searches by stochastic natural gradients and by cmaes and evosax, tuned alike (G18): 20 minutes of one core.
 
     cmaes and evosax need an environment of their own:
     python3 -m venv search && search/bin/python -m pip install --require-hashes -r requirements/peers-search.lock
