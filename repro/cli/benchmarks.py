@@ -351,3 +351,25 @@ def bench_rounding(
         if affordable(run, platform) and particles in (None, run.config.system.particles)
     ]
     run_bench(drawn_evenly(found, runs, seed), range(replicas), label, out, resume, to_stderr, reporter(None))
+
+
+@bench.command("momentum")
+def bench_momentum(
+    out: Annotated[Path, typer.Option("--out", help="The table as CSV, written after each method.")] = Path(
+        "output/momentum.csv"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the table in --out.")] = False,
+) -> None:
+    """Natural gradients with and without momentum on a series and a boundary layer (M10 to M14): about 20 minutes.
+
+    Each method is tuned on at most nine settings with three seeds, and measured with ten others.
+
+    Example: repro bench momentum --out output/momentum.csv
+    """
+    from repro.runtime import configure_jax
+
+    configure_jax()
+    from repro.study.benchmarks.momentum import bench_momentum as run_bench
+
+    table = run_bench(out, resume, to_stderr)
+    print(f"{out}: {len(table)} runs")

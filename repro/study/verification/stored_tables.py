@@ -27,6 +27,7 @@ EXPECTED = {
     "benchmarks/T01.csv": ("optimizer", "particles", "walkers", "sweeps", "seconds_per_epoch", "dense_over_this"),
     "benchmarks/laptop.csv": ("optimizer", "particles", "walkers", "sweeps", "seconds_per_epoch"),
     "growth/kfac_jax.csv": ("protocol", "damping", "seed", "code", "steps", "cpu_seconds", "training_error"),
+    "growth/momentum.csv": ("part", "method", "batch", "eps", "learning_rate", "damping", "momentum", "tuning", "seed"),
     "growth/F15.csv": ("optimizer", "particles", "walkers", "hidden", "part", "seconds"),
     "growth/search.csv": ("problem", "method", "phase", "samples", "scale", "seed"),
     "growth/peers.csv": ("task", "code", "particles", "walkers", "seconds", "over_ours"),
