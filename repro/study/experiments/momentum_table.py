@@ -1,15 +1,15 @@
 """What the table of ``repro bench momentum`` says: steps and errors of natural gradients with and without momentum.
 
 Two problems, the Mackey-Glass series and the boundary layer, are solved by many methods. Each method is tuned on a grid
-of at most :data:`MOST_SETTINGS` settings with seeds of its own, and the best setting is run with ten further seeds. A run
-that never reaches the level counts as infinitely long.
+of at most :data:`MOST_SETTINGS` settings with seeds of its own, and the best setting is run with ten further seeds. A
+run that never reaches the level counts as infinitely long.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -80,11 +80,13 @@ def places(table: pd.DataFrame, part: str) -> list[tuple[str, int, float]]:
 def best_setting(tuning: pd.DataFrame) -> tuple[float, float, float]:
     """The numbers with the least median of steps; of several, those with the least median loss at the end."""
 
-    def order(group: tuple[tuple[float, ...], pd.DataFrame]) -> tuple[float, float]:
-        rows = group[1]
+    groups = {cast("tuple[float, float, float]", key): rows for key, rows in tuning.groupby(list(NUMBERS), sort=False)}
+
+    def order(numbers: tuple[float, float, float]) -> tuple[float, float]:
+        rows = groups[numbers]
         return median_steps(rows), float(np.median(rows["loss"].fillna(math.inf)))
 
-    return tuple(min(tuning.groupby(list(NUMBERS), sort=False), key=order)[0])  # type: ignore[return-value]
+    return min(groups, key=order)
 
 
 def chosen(table: pd.DataFrame, part: str, method: str, batch: int = 0, eps: float = 0.0) -> Chosen:

@@ -1,4 +1,4 @@
-"""What the claims on momentum in function space rest on: the Mackey-Glass series (M10, M11), the layer (M12, M13), a map.
+"""What the claims on momentum in function space rest on: the series (M10, M11), the layer (M12, M13), a map (M14).
 
 All of it is read from the table of ``repro bench momentum``, see :mod:`repro.study.experiments.momentum_table`.
 """
