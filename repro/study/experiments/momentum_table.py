@@ -79,7 +79,6 @@ def places(table: pd.DataFrame, part: str) -> list[tuple[str, int, float]]:
 
 def best_setting(tuning: pd.DataFrame) -> tuple[float, float, float]:
     """The numbers with the least median of steps; of several, those with the least median loss at the end."""
-
     groups = {cast("tuple[float, float, float]", key): rows for key, rows in tuning.groupby(list(NUMBERS), sort=False)}
 
     def order(numbers: tuple[float, float, float]) -> tuple[float, float]:
