@@ -118,6 +118,12 @@ def test_the_stored_table_holds_what_its_units_ask_for():
         rows = table[(table["part"] == unit.part) & (table["method"] == unit.method) & (table["batch"] == unit.batch)]
         assert len(rows) == unit.runs, unit.told
         assert set(rows["eps"]) == set(unit.layers or (0.0,))
+        for eps, own in rows.groupby("eps"):
+            tuning = own[own["tuning"] == 1]
+            if len(tuning):
+                medians = tuning.groupby(list(NUMBERS))["steps"].agg(lambda steps: np.median(steps.fillna(math.inf)))
+                measured = chosen(table, unit.part, unit.method, unit.batch, eps)[:3]
+                assert medians[measured] == medians.min(), (unit.told, eps)
 
 
 def test_stored_runs_can_be_made_again():

@@ -89,14 +89,13 @@ def best_setting(tuning: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def chosen(table: pd.DataFrame, part: str, method: str, batch: int = 0, eps: float = 0.0) -> Chosen:
-    """A method in one place: the setting that its tuning runs choose, and the runs that were measured with it."""
+    """A method in one place: the setting that its tuning runs have chosen, and the runs that were measured with it."""
     own = table[
         (table["part"] == part) & (table["method"] == method) & (table["batch"] == batch) & (table["eps"] == eps)
     ]
     tuning, rows = own[own["tuning"] == 1], own[own["tuning"] == 0]
-    numbers = best_setting(tuning if len(tuning) else rows)
-    of_setting = (rows[list(NUMBERS)] == np.array(numbers)).all(axis=1)
-    return Chosen(*numbers, rows[of_setting], max(1, len(tuning[list(NUMBERS)].drop_duplicates())))
+    ((rate, damping, momentum),) = set(rows[list(NUMBERS)].itertuples(index=False, name=None))
+    return Chosen(rate, damping, momentum, rows, max(1, len(tuning[list(NUMBERS)].drop_duplicates())))
 
 
 def methods_of(table: pd.DataFrame, part: str) -> list[str]:

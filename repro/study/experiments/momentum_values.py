@@ -72,13 +72,8 @@ def stored_table(path: Path | None = None) -> pd.DataFrame:
 
 
 def _ratio(above: float, below: float) -> dict[str, float]:
-    """Where both are infinite there is none."""
+    """By the name "ratio"; where both are infinite there is none, and nothing is judged."""
     return {} if math.isinf(above) and math.isinf(below) else {"ratio": above / below}
-
-
-def _number(above: float, below: float) -> float:
-    """The same as a number: 1, a tie, where both are infinite."""
-    return _ratio(above, below).get("ratio", 1.0)
 
 
 def _steps(table: pd.DataFrame, part: str, batch: int = 0, eps: float = 0.0) -> dict[str, float]:
@@ -94,14 +89,16 @@ def series(table: pd.DataFrame | None = None) -> MomentumTable:
     values: Values = {
         "steps_to_5e-5": steps,
         "steps_of_ngd_with_search": searched,
-        "ngd_with_search_over": {name: _number(searched, steps[name]) for name in ("LM", "FD", "LG", "Nesterov")},
-        "fd_gain": _number(searched, steps["FD"]),
-        "lm_gain": _number(searched, steps["LM"]),
-        "lg_gain": _number(searched, steps["LG"]),
-        "lm_over_tuned_ngd": _number(steps["NGD"], steps["LM"]),
+        "ngd_with_search_over": {
+            name: ratio for name in ("LM", "FD", "LG", "Nesterov") for ratio in _ratio(searched, steps[name]).values()
+        },
+        "fd_gain": _ratio(searched, steps["FD"]),
+        "lm_gain": _ratio(searched, steps["LM"]),
+        "lg_gain": _ratio(searched, steps["LG"]),
+        "lm_over_tuned_ngd": _ratio(steps["NGD"], steps["LM"]),
         "first_order_over_ngd": min(steps[name] for name in FIRST_ORDER) / steps["NGD"],
-        "best_tuned_over_proximal": _number(tuned, steps[PROXIMAL]),
-        "proximal_over_levenberg_marquardt": _number(steps["Levenberg-Marquardt"], steps[PROXIMAL]),
+        "best_tuned_over_proximal": _ratio(tuned, steps[PROXIMAL]),
+        "proximal_over_levenberg_marquardt": _ratio(steps["Levenberg-Marquardt"], steps[PROXIMAL]),
         "reached": {name: _reached(chosen(table, SERIES, name)) for name in steps},
     }
     return MomentumTable(table, values)
@@ -122,15 +119,15 @@ def minibatches(table: pd.DataFrame | None = None) -> MomentumTable:
             f"steps_{method}": {f"m = {batch}": steps[batch][method] for batch in BATCHES}
             for method in (*MINIBATCH_METHODS, PROXIMAL)
         },
-        "spring_gain_at_20": _number(steps[20]["NGD"], steps[20]["SPRING"]),
-        "spring_gain_over_search_at_20": _number(steps[20]["NGD, search"], steps[20]["SPRING"]),
-        "untuned_proximal_gain_at_20": _number(steps[20]["NGD"], steps[20][PROXIMAL]),
+        "spring_gain_at_20": _ratio(steps[20]["NGD"], steps[20]["SPRING"]),
+        "spring_gain_over_search_at_20": _ratio(steps[20]["NGD, search"], steps[20]["SPRING"]),
+        "untuned_proximal_gain_at_20": _ratio(steps[20]["NGD"], steps[20][PROXIMAL]),
         "spring_gain_of_small_batches": {
             f"m = {batch}": ratio
             for batch in small
             for ratio in _ratio(steps[batch]["NGD"], steps[batch]["SPRING"]).values()
         },
-        "transported_gain_at_20": _number(steps[20]["NGD"], steps[20]["LM"]),
+        "transported_gain_at_20": _ratio(steps[20]["NGD"], steps[20]["LM"]),
     }
     return MomentumTable(table, values)
 
@@ -158,8 +155,8 @@ def layer(table: pd.DataFrame | None = None) -> MomentumTable:
         "steps_with_10_points": few,
         "steps_of_lm_with_10_points": few["LM"],
         "steps_of_lg_with_10_points": few["LG"],
-        "fd_over_lm_with_10_points": _number(few["FD"], few["LM"]),
-        "ngd_over_lm_with_10_points": _number(few["NGD"], few["LM"]),
+        "fd_over_lm_with_10_points": _ratio(few["FD"], few["LM"]),
+        "ngd_over_lm_with_10_points": _ratio(few["NGD"], few["LM"]),
     }
     return MomentumTable(table, values)
 
@@ -193,18 +190,15 @@ def success(table: pd.DataFrame | None = None) -> MomentumTable:
 
 
 def _places(table: pd.DataFrame) -> Iterable[tuple[str, float]]:
-    """In each place of the map: the steps of the best tuned method over those of the proximal step."""
-
-    def ratio(part: str, batch: int, eps: float) -> float:
+    """In each place where one arrives: the steps of the best tuned method over those of the proximal step."""
+    found = [("series", SERIES, 0, 0.0)]
+    found += [(f"series, m = {batch}", STOCHASTIC, batch, 0.0) for batch in BATCHES]
+    found += [(f"layer, eps = {eps:g}", LAYER, 0, eps) for eps in LAYERS]
+    for name, part, batch, eps in found:
         tuned = [method for method in methods_of(table, part) if method not in UNTUNED]
         best = best_tuned(table, part, batch, eps, tuned)
-        return _number(best, chosen(table, part, PROXIMAL, batch, eps).steps)
-
-    yield "series", ratio(SERIES, 0, 0.0)
-    for batch in BATCHES:
-        yield f"series, m = {batch}", ratio(STOCHASTIC, batch, 0.0)
-    for eps in LAYERS:
-        yield f"layer, eps = {eps:g}", ratio(LAYER, 0, eps)
+        for ratio in _ratio(best, chosen(table, part, PROXIMAL, batch, eps).steps).values():
+            yield name, ratio
 
 
 def map_of(table: pd.DataFrame, part: str) -> np.ndarray:
@@ -233,8 +227,8 @@ def damping_or_momentum(table: pd.DataFrame | None = None) -> MomentumTable:
             f"{name}_least_steps": float(best),
             f"{name}_least_steps_without_momentum": float(without.min()),
             f"{name}_best_damping_without_momentum": float(MAP_DAMPINGS[int(without.argmin())]),
-            f"{name}_gain_underdamped": _number(float(steps[poor, 0]), float(steps[poor].min())),
-            f"{name}_gain_at_the_best_damping": _number(float(without.min()), float(best)),
+            f"{name}_gain_underdamped": _ratio(float(steps[poor, 0]), float(steps[poor].min())),
+            f"{name}_gain_at_the_best_damping": _ratio(float(without.min()), float(best)),
         }
     values["eps"] = MAP_EPS
     return MomentumTable(table, values)

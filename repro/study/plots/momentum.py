@@ -12,9 +12,15 @@ from repro.study.experiments.momentum_table import Chosen, chosen
 from repro.study.plots.style import GREY, METHODS, SKY, Look
 from repro.study.runs.store import ProblemRun
 
+
+def _drawn(name: str) -> tuple[str, Any, str]:
+    look = METHODS[name]
+    return look.color, look.linestyle, look.marker
+
+
 LOOKS: dict[str, Look] = {
     "gradient descent": METHODS["gradient-descent"],
-    "momentum": METHODS["momentum"],
+    "momentum": Look("gradient descent, momentum", *_drawn("momentum")),
     "Adam": METHODS["adam"],
     "Muon": Look("Muon", SKY, (0, (2, 1)), "1"),
     "L-BFGS": Look("L-BFGS", GREY, (0, (5, 2)), "X"),
@@ -22,7 +28,7 @@ LOOKS: dict[str, Look] = {
     "NGD, search": Look("natural gradient, search", "#000000", (0, (1, 1)), "d"),
     "ANaGRAM": Look("ANaGRAM, search", "#999933", (0, (1, 1)), "<"),
     "LM": METHODS["transported"],
-    "FD": METHODS["function-difference"],
+    "FD": Look(METHODS["function-difference"].label, "#44AA99", (0, (4, 1.5)), "h"),
     "LG": METHODS["last-gradient"],
     "Nesterov": Look("Nesterov", "#E69F00", (0, (5, 1, 1, 1, 1, 1)), ">"),
     "SPRING": METHODS["spring"],
@@ -57,7 +63,7 @@ def steps_by_method(axis: Any, found: Mapping[str, Chosen], edge: float) -> None
 
 
 def median_and_range(axis: Any, x: Sequence[float], found: Sequence[Chosen], method: str, column: str) -> None:
-    """The median of a column over the seeds as a line, its range as a band; what is infinite is left out.
+    """The median of a column over the seeds as a line, the middle half as a band; what is infinite is left out.
 
     Args:
         axis: where.
@@ -68,8 +74,11 @@ def median_and_range(axis: Any, x: Sequence[float], found: Sequence[Chosen], met
     """
     look = LOOKS[method]
     values = np.array([one.rows[column].fillna(np.inf) for one in found])
-    middle, low, high = np.median(values, axis=1), values.min(axis=1), values.max(axis=1)
-    axis.fill_between(x, low, np.where(np.isfinite(high), high, 1e9), color=look.color, alpha=0.12, linewidth=0)
+    low, high = (
+        np.quantile(values, part, axis=1, method=method_of) for part, method_of in ((0.25, "lower"), (0.75, "higher"))
+    )
+    middle = np.median(values, axis=1)
+    axis.fill_between(x, low, np.where(np.isfinite(high), high, 1e9), color=look.color, alpha=0.15, linewidth=0)
     shown = np.where(np.isfinite(middle), middle, np.nan)
     style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "markersize": 5}
     axis.loglog(x, shown, label=look.label, **style)
