@@ -74,9 +74,8 @@ def median_and_range(axis: Any, x: Sequence[float], found: Sequence[Chosen], met
     """
     look = LOOKS[method]
     values = np.array([one.rows[column].fillna(np.inf) for one in found])
-    low, high = (
-        np.quantile(values, part, axis=1, method=method_of) for part, method_of in ((0.25, "lower"), (0.75, "higher"))
-    )
+    low = np.quantile(values, 0.25, axis=1, method="lower")  # between two infinite numbers there is none to interpolate
+    high = np.quantile(values, 0.75, axis=1, method="higher")
     middle = np.median(values, axis=1)
     axis.fill_between(x, low, np.where(np.isfinite(high), high, 1e9), color=look.color, alpha=0.15, linewidth=0)
     shown = np.where(np.isfinite(middle), middle, np.nan)

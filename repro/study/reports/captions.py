@@ -40,6 +40,7 @@ _SIGNS = {
     "delta": "δ",
     "epsilon": "ε",
     "eta": "η",
+    "zeta": "ζ",
     "theta": "θ",
     "rho": "ρ",
     "hbar": "ħ",
