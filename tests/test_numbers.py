@@ -965,6 +965,22 @@ GEOMETRY = [
     ("and {:.0f} and {:.0f} steps to a loss of 1e-6 where the last momentum needs {:.0f}.",
      lambda: [measured_values("M08")["steps"][f"{name}, 0.9"]
               for name in ("parameter", "function-difference", "transported")]),
+    ("descent with a search for the step needs {:.1f}, where the talk's curve has 95, the last momentum {:.1f} and the "
+     "function difference {:.1f}. Of the momenta, only the last gradient needs fewer, {:.1f}.",
+     lambda: [measured_values("M10")["steps_to_5e-5"][name] for name in ("NGD, search", "LM", "FD", "LG")]),
+    ("the fewest steps are {:.0f} on the series, without momentum and with it alike. For the layer they are {:.0f}.",
+     lambda: [steps for place in ("series", "layer")
+              for steps in {measured_values("M14")[f"{place}_least_steps{without}"]
+                            for without in ("", "_without_momentum")}]),
+    ("with 20, natural gradient descent needs {:.1f} steps, SPRING {:.1f} and a search on these samples {:.1f}.",
+     lambda: [measured_values("M11")[f"steps_{name}"]["m = 20"] for name in ("NGD", "SPRING", "NGD, search")]),
+    ("a median relative error of {:.1e} in H1, Adam with {:.1e} after 5000 steps. With eps = 0.01 it arrives from "
+     "{:.0f} of ten starts, and Levenberg-Marquardt from {:.0f}.",
+     lambda: (*(measured_values("M12")["error_h1"][f"eps = 0.03, {name}"] for name in ("proximal", "Adam")),
+              *(10 * measured_values("M13")["success"][f"eps = 0.01, {name}"]
+                for name in ("proximal", "Levenberg-Marquardt")))),
+    ("the best tuned method needs {:.2f} times the steps of the proximal step in the median.",
+     lambda: [measured_values("M13")["median_best_tuned_over_proximal"]]),
     ("reaches from sigma = {:.3f} to {:.3f}. The saddle of G14 is at mu = {:.3f}, sigma = {:.3f}.",
      lambda: (measured_values("G09")["sigma_low"], measured_values("G09")["sigma_high"],
               *measured_values("G14")["saddle"][:2])),
