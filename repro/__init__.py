@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         qn_mr_kfac,
         sgd,
         spring,
+        unit_fisher,
     )
     from repro.problems.haiku_layers import HaikuLayers
     from repro.problems.residual import LeastSquares
@@ -51,7 +52,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "repro.optimizers": (
         *("adam", "dgd", "gauss_newton", "hessian_free", "kfac", "lbfgs", "levenberg_marquardt", "minsr", "muon"),
-        *("natural_momentum", "ngd", "proximal", "proximal_dgd", "qn_kfac", "qn_mr_kfac", "sgd", "spring"),
+        *(
+            "natural_momentum",
+            "ngd",
+            "proximal",
+            "proximal_dgd",
+            "qn_kfac",
+            "qn_mr_kfac",
+            "sgd",
+            "spring",
+            "unit_fisher",
+        ),
     ),
     "repro.problems.haiku_layers": ("HaikuLayers",),
     "repro.problems.residual": ("LeastSquares",),
@@ -97,6 +108,7 @@ __all__ = [
     "spring",
     "train",
     "trial_state",
+    "unit_fisher",
 ]
 
 

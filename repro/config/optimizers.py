@@ -557,8 +557,10 @@ class HessianFreeConfig:
         check_options(self)
 
 
-SQUARES = "Least squares"
+SQUARES, UNITS = "Least squares", "Helmholtz machines"
 _squares_option = partial(option, group=SQUARES)
+NATURAL_WAKE_SLEEP = "C. Varady, R. Volpi, L. Malago, N. Ay, arXiv:2008.06687"
+_units_option = partial(option, group=UNITS, reference=NATURAL_WAKE_SLEEP)
 
 
 def _check_carried(part: ProximalLeastSquaresConfig, attribute: str, name: str) -> None:
@@ -697,6 +699,32 @@ class MuonConfig:
         check_options(self)
 
 
+@dataclass(frozen=True)
+class UnitFisherConfig:
+    """Natural gradients of Helmholtz machines, by the Fisher blocks of single units."""
+
+    learning_rate: float = option(
+        0.05,
+        "learning_rate",
+        "what the natural gradient, times 1 + alpha, is multiplied by",
+        unit="1",
+        bounds=POSITIVE,
+        group=RATES,
+        reference=NATURAL_WAKE_SLEEP,
+    )
+    damping: float = _units_option(
+        0.2, "damping", "alpha, added to each block", unit="that of the blocks", bounds=POSITIVE
+    )
+    interval: int = _units_option(
+        10, "fisher_interval", "T; the blocks are inverted anew in every T-th step", unit="steps", bounds=COUNT
+    )
+    name: str = "unit-fisher"
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.name, ("unit-fisher",))
+        check_options(self)
+
+
 OptimizerConfig = (
     AdamConfig
     | SgdConfig
@@ -709,6 +737,7 @@ OptimizerConfig = (
     | NaturalMomentumConfig
     | LbfgsConfig
     | MuonConfig
+    | UnitFisherConfig
 )
 
 STUDY, BEYOND_STUDY, APART = "study", "beyond the study", "apart"
@@ -827,6 +856,11 @@ REGISTRY: dict[str, Known] = {
         FUNCTION_MOMENTUM,
     ),
     "lbfgs": Known(LbfgsConfig, "L-BFGS, optax's, with its search for the step", LBFGS),
+    "unit-fisher": Known(
+        UnitFisherConfig,
+        "Natural gradients of Helmholtz machines, by the Fisher blocks of single units",
+        NATURAL_WAKE_SLEEP,
+    ),
     "muon": Known(MuonConfig, "Muon, optax's, with its defaults for everything but the learning rate", MUON),
 }
 """Every optimiser by its name. ``repro.optimizers.presets`` says what builds it."""

@@ -111,8 +111,12 @@ class DigitsConfig:
         check_options(self)
 
 
-IMAGES = ("mnist-5k", "digits", "mnist", "fashion-mnist", "curves")
+IMAGES = ("mnist-5k", "digits", "mnist", "fashion-mnist", "curves", "fashion-14", "fashion-14-full")
 """Data sets of images, see :mod:`repro.datasets`."""
+IMAGES_TOLD = (
+    "the data set: 5000 images of MNIST, scikit-learn's digits, full MNIST or Fashion-MNIST from data_dir, generated "
+    "pictures of curves, or 11,000 of Fashion-MNIST (fashion-14), or all from data_dir, made 14 x 14 black and white"
+)
 ACTIVATIONS, FIRST_WEIGHTS = ("tanh", "logistic"), ("dense", "sparse")
 KRONECKER_AUTOENCODER = "J. Martens, R. Grosse, ICML 2015, section 13"
 DEEP_AUTOENCODER = "G. Hinton, R. Salakhutdinov, Science 313, 504 (2006)"
@@ -136,8 +140,7 @@ class AutoencoderConfig:
     images: str = _autoencoder_option(
         "mnist-5k",
         "images",
-        "the data set: 5000 images of MNIST, scikit-learn's digits, full MNIST or Fashion-MNIST from data_dir, or "
-        "generated pictures of curves",
+        IMAGES_TOLD,
         bounds=one_of(IMAGES),
         reference=DEEP_AUTOENCODER,
     )
@@ -254,6 +257,58 @@ class PinnConfig:
             raise InputError(f"batch = {self.batch}: must be at most points, {self.points}; or 0 for all of them")
 
 
+WAKE_SLEEP = "G. Hinton, P. Dayan, B. Frey, R. Neal, Science 268, 1158 (1995)"
+REWEIGHTED = "J. Bornschein, Y. Bengio, ICLR 2015"
+WAKE_SLEEP_METHODS = ("wake-sleep", "reweighted")
+_helmholtz_option = partial(option, unit="", group=GROUP)
+
+
+@dataclass(frozen=True)
+class HelmholtzConfig:
+    """A Helmholtz machine: a net that dreams pictures of zeros and ones, and one that recognises them.
+
+    Pixels above 1/2 are 1.
+    """
+
+    images: str = _helmholtz_option(
+        "fashion-14",
+        "images",
+        IMAGES_TOLD,
+        bounds=one_of(IMAGES),
+        reference=REWEIGHTED,
+    )
+    data_dir: str = _helmholtz_option(
+        "",
+        "data_dir",
+        "folder with the IDX files of full MNIST or Fashion-MNIST",
+        bounds=Bounds("a path; left out for the other data sets", _check_folder),
+        reference=REWEIGHTED,
+    )
+    units: str = _helmholtz_option(
+        "64-32-16",
+        "units",
+        "units of the hidden layers, from the picture up",
+        bounds=Bounds(UNITS.told, _check_layers),
+        reference=REWEIGHTED,
+    )
+    method: str = _helmholtz_option(
+        "reweighted",
+        "method",
+        "wake-sleep, or reweighted wake-sleep, whose samples have weights p / q and teach the recognition too",
+        bounds=one_of(WAKE_SLEEP_METHODS),
+        reference=f"{WAKE_SLEEP}; {REWEIGHTED}",
+    )
+    samples: int = _helmholtz_option(
+        5, "samples", "K; of the hidden units, for each picture", bounds=whole(1, 1000), reference=REWEIGHTED
+    )
+    batch: int = batch_option(100, REWEIGHTED)
+    name: str = "helmholtz"
+
+    def __post_init__(self) -> None:
+        choice("problem", self.name, ("helmholtz",))
+        check_options(self)
+
+
 class KnownProblem(NamedTuple):
     """A row of the registry.
 
@@ -275,6 +330,7 @@ PROBLEMS: dict[str, KnownProblem] = {
     "autoencoder": KnownProblem(
         AutoencoderConfig, "Images squeezed through a code of few numbers, and painted again", DEEP_AUTOENCODER
     ),
+    "helmholtz": KnownProblem(HelmholtzConfig, "Pictures dreamt and recognised by two belief nets", WAKE_SLEEP),
     "mackey-glass": KnownProblem(MackeyGlassConfig, "A chaotic series predicted six steps ahead", CHAOS, "float64"),
     "pinn": KnownProblem(
         PinnConfig, "A differential equation with a boundary layer, by a network", BOUNDARY_LAYER, "float64"

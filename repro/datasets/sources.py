@@ -14,6 +14,7 @@ from repro.config.checks import choice
 from repro.config.problems import DIGITS_TRAINING
 from repro.datasets.base import Images, split_images
 from repro.datasets.curves import curves
+from repro.datasets.fashion_14 import SIDE, in_black_and_white, packed_pictures
 from repro.datasets.idx import read_idx
 from repro.errors import InputError
 from repro.reading import decoded, read_bytes, unpacked
@@ -108,12 +109,38 @@ def _curves(data_dir: Path | None) -> Images:
     return split_images("curves", told, curves(CURVES_COUNT, CURVES_SEED), None, CURVES_TRAINING, 1.0)
 
 
+def _fashion_14(data_dir: Path | None) -> Images:
+    del data_dir
+    parts = (part.astype(np.float32) for part in packed_pictures())
+    told = (
+        "11,000 images of Fashion-MNIST, the first of each part, made 14 x 14 black and white; 10000 to train on and "
+        "1000 to test on"
+    )
+    training, test = parts
+    return Images("fashion-14", told, SIDE, SIDE, training, test)
+
+
+def _fashion_14_full(data_dir: Path | None) -> Images:
+    whole = _idx("fashion-mnist", data_dir)
+    size = (-1, whole.height, whole.width)
+    pictures = (
+        in_black_and_white(np.round(part * 255).astype(np.uint8).reshape(size)).astype(np.float32)
+        for part in (whole.training, whole.test)
+    )
+    training, test = pictures
+    told = f"{whole.told}, made 14 x 14 black and white"
+    labels = (whole.training_labels, whole.test_labels)
+    return Images("fashion-14-full", told, SIDE, SIDE, training, test, *labels)
+
+
 LOADERS: dict[str, Callable[[Path | None], Images]] = {
     "digits": _digits,
     "mnist-5k": _mnist_5k,
     "mnist": lambda data_dir: _idx("mnist", data_dir),
     "fashion-mnist": lambda data_dir: _idx("fashion-mnist", data_dir),
     "curves": _curves,
+    "fashion-14": _fashion_14,
+    "fashion-14-full": _fashion_14_full,
 }
 NAMES = tuple(LOADERS)
 
@@ -130,7 +157,7 @@ def load_images(name: str, data_dir: Path | None = None) -> Images:
             where to get it.
     """
     choice("images", name, NAMES)
-    if data_dir is not None and name not in IDX_FILES:
+    if data_dir is not None and name not in (*IDX_FILES, "fashion-14-full"):
         raise InputError(f"data_dir = {data_dir}: has no effect on {name}; leave it out")
     return LOADERS[name](data_dir)
 

@@ -22,6 +22,7 @@ from repro.optimizers.presets import (
     qn_mr_kfac,
     sgd,
     spring,
+    unit_fisher,
 )
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "qn_mr_kfac",
     "sgd",
     "spring",
+    "unit_fisher",
 ]

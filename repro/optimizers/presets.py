@@ -31,6 +31,7 @@ from repro.config.optimizers import (
     MuonConfig,
     NaturalMomentumConfig,
     ProximalLeastSquaresConfig,
+    UnitFisherConfig,
 )
 from repro.config.options import parameter, takes
 from repro.errors import InputError
@@ -43,6 +44,7 @@ from repro.optimizers.proximal import proximal as proximal_step
 from repro.optimizers.proximal_least_squares import proximal_least_squares
 from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
+from repro.optimizers.unit_fisher import unit_fisher as by_units
 from repro.problems.base import Problem
 from repro.vmc.ansatz.trial import TrialState, trial_state
 from repro.vmc.problem import MonteCarlo
@@ -119,6 +121,7 @@ BUILDERS: dict[type, Callable[[Problem, Any], Optimizer]] = {
     NaturalMomentumConfig: momentum_descent,
     LbfgsConfig: limited_memory,
     MuonConfig: _muon,
+    UnitFisherConfig: by_units,
 }
 """What makes an optimiser for a problem, by the class of its configuration in :data:`repro.config.REGISTRY`."""
 
@@ -256,3 +259,4 @@ levenberg_marquardt = preset("levenberg-marquardt")
 natural_momentum = preset("natural-momentum")
 lbfgs = preset("lbfgs")
 muon = first_order("muon")
+unit_fisher = preset("unit-fisher")

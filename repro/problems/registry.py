@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from repro.config import ProblemConfig
-from repro.config.problems import AutoencoderConfig, DigitsConfig, MackeyGlassConfig, PinnConfig
+from repro.config.problems import AutoencoderConfig, DigitsConfig, HelmholtzConfig, MackeyGlassConfig, PinnConfig
 from repro.problems.autoencoder import autoencoder
 from repro.problems.digits import digits
+from repro.problems.helmholtz import helmholtz
 from repro.problems.pinn import boundary_layer
 from repro.problems.regression import mackey_glass
 from repro.problems.trainable import Trainable
@@ -16,6 +17,7 @@ from repro.problems.trainable import Trainable
 BUILDERS: dict[type, Callable[[Any, str], Trainable]] = {
     AutoencoderConfig: autoencoder,
     DigitsConfig: digits,
+    HelmholtzConfig: helmholtz,
     MackeyGlassConfig: mackey_glass,
     PinnConfig: boundary_layer,
 }
