@@ -5,8 +5,8 @@ Units are 0 or 1 in layers h_0 = x, the pixels, h_1 ... h_L. The generative net 
     p(x, h) = p(h_L) prod_i p(h_i | h_(i+1)),    q(h | x) = prod_i q(h_i | h_(i-1)),
 
 and a unit is 1 with the probability sigma(a), where a is linear in the layer that it hangs on; a 1 is appended to that
-layer for the bias. The gradient of ln p or ln q of a layer is the delta rule (h - sigma(a)) [h_parent, 1] (G. Hinton, P.
-Dayan, B. Frey, R. Neal, Science 268, 1158 (1995)). With K samples h_k ~ q(h | x) and (x', h') ~ p, the steps go along
+layer for the bias. The gradient of ln p or ln q of a layer is the delta rule (h - sigma(a)) [h_parent, 1] (G. Hinton,
+P. Dayan, B. Frey, R. Neal, Science 268, 1158 (1995)). With K samples h_k ~ q(h | x) and (x', h') ~ p, steps go along
 
     wake     sum_k w_k grad ln p(x, h_k),        for p
     wake-q   sum_k w_k grad ln q(h_k | x),       for q

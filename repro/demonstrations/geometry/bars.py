@@ -1,7 +1,7 @@
 """Bars of 3 x 3 pixels: wake-sleep, reweighted and natural reweighted wake-sleep, with exact likelihoods (G21).
 
-A picture has whole rows or whole columns that are white: fourteen pictures, all alike probable. The machine is small enough
-for the exact Kullback-Leibler divergence of the data from the model, sum_x p_data(x) ln p_data(x) / p(x).
+A picture has whole rows or whole columns that are white: fourteen pictures, all alike probable. The machine is small
+enough for the exact Kullback-Leibler divergence of the data from the model, sum_x p_data(x) ln p_data(x) / p(x).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Bars:
 
 
 @in_double_precision
-def bars_learned(*, looks: int = 300, tuning_seeds: tuple[int, ...] = TUNING_SEEDS) -> Bars:
+def bars_learned(*, looks: int = 200, tuning_seeds: tuple[int, ...] = TUNING_SEEDS) -> Bars:
     """Tunes the rate of each method with seeds of its own, and trains with five others.
 
     Args:

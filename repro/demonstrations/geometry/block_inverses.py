@@ -29,7 +29,7 @@ WAYS: dict[str, Callable[[UnitLayer, float], Array]] = {
     "Woodbury": inverse_by_woodbury,
     "Sherman-Morrison": inverse_by_updates,
 }
-SIZES, SAMPLES, UNITS, DAMPING = (8, 16, 32, 64, 128, 256), 64, 16, 0.2
+SIZES, SAMPLES, UNITS, DAMPING = (16, 32, 64, 128, 256), 64, 16, 0.2
 REPEATS = 3
 
 

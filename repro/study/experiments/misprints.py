@@ -226,5 +226,29 @@ MISPRINTS = (
         "near a point mass it is slower in its own time: sigma falls as (6 t)^(-1/2), not as e^(-6 t)",
         "G13",
     ),
+    Misprint(
+        f'{_MODELS}, slide "The Fisher Matrix of a Helmholtz Machine"',
+        "blocks E[sigma'(W h) h h^T], the largest of size l_0 x l_0",
+        "with biases a 1 belongs to h, and the largest block, of the first recognition layer, has l_0 + 1 rows",
+        "G19",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Natural Reweighted Wake-Sleep", wake',
+        "the mean over q(h | x) alone",
+        "reweighted wake-sleep weighs each sample by p(x, h) / q(h | x), normalised over the K samples",
+        "G21",
+    ),
+    Misprint(
+        f'{_MODELS}, slide "Natural Reweighted Wake-Sleep", sleep',
+        "the expectation over p(h | x)",
+        "over p(x, h): in the sleep phase the machine dreams the picture too",
+        "G21",
+    ),
+    Misprint(
+        f'{_MODELS}, slides "Wake-Sleep Algorithm"',
+        "losses -E[ln p] beside gradients +E[grad ln p]",
+        "the gradient of the loss has a minus sign; the step that is meant goes uphill in ln p and ln q",
+        "G21",
+    ),
 )
 """In the order of the documents."""
