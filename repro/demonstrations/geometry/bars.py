@@ -80,6 +80,11 @@ def _run(method: str, pictures: Array, hidden: tuple[Array, ...], looks: int, ra
     return jax.lax.scan(look, (params, optimizer.init(params), jnp.zeros((), jnp.int32)), None, looks)[1]
 
 
+def _all_runs(one: Any, in_turn: bool, pairs: tuple[Array, Array]) -> Array:
+    """Runs of rates and seeds: side by side, or one after the other where matrices are factorised."""
+    return jax.lax.map(lambda pair: one(*pair), pairs) if in_turn else jax.vmap(one)(*pairs)
+
+
 def steps_to(curves: np.ndarray, level: float = LEVEL) -> np.ndarray:
     """Steps of runs, shape ``(N, looks)``, until the divergence is seen to be at most this; infinite for never."""
     below = curves <= level
@@ -116,7 +121,7 @@ def bars_learned(*, looks: int = 200, tuning_seeds: tuple[int, ...] = TUNING_SEE
     curves, rates, tuning = {}, {}, {}
     for method, tried in RATES.items():
         one = partial(_run, method, pictures, hidden, looks)
-        every = jax.jit(lambda pairs, one=one: jax.lax.map(lambda pair: one(*pair), pairs))
+        every = jax.jit(partial(_all_runs, one, method == "NRWS"))
         asked = [(rate, seed) for rate in tried for seed in tuning_seeds]
         found = np.asarray(every(_pairs(asked))).reshape(len(tried), len(tuning_seeds), looks)
         medians = np.array([np.median(steps_to(runs)) for runs in found])
@@ -125,14 +130,14 @@ def bars_learned(*, looks: int = 200, tuning_seeds: tuple[int, ...] = TUNING_SEE
         tuning[method], rates[method] = medians, tried[best]
         curves[method] = np.asarray(every(_pairs([(tried[best], seed) for seed in SEEDS])))
     steps = {method: steps_to(runs) for method, runs in curves.items()}
-    medians = {method: float(np.median(one)) for method, one in steps.items()}
+    typical = {method: float(np.median(one)) for method, one in steps.items()}
     values: Values = {
-        "steps": medians,
+        "steps": typical,
         "rate": rates,
         "final_divergence": {method: float(np.median(runs[:, -1])) for method, runs in curves.items()},
         "arrived": {method: float(np.isfinite(one).mean()) for method, one in steps.items()},
-        "rws_over_nrws": _ratio(medians["RWS"], medians["NRWS"]),
-        "ws_over_rws": _ratio(medians["WS"], medians["RWS"]),
+        "rws_over_nrws": _ratio(typical["RWS"], typical["NRWS"]),
+        "ws_over_rws": _ratio(typical["WS"], typical["RWS"]),
     }
     return Bars(curves, rates, tuning, values)
 

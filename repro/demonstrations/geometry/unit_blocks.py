@@ -49,7 +49,7 @@ class UnitBlocks:
 
 
 @in_double_precision
-def unit_blocks(*, samples: int = 20_000, seed: int = 0) -> UnitBlocks:
+def unit_blocks(*, samples: int = 200_000, seed: int = 0) -> UnitBlocks:
     """Both matrices of a machine with random weights.
 
     Args:
@@ -65,9 +65,9 @@ def unit_blocks(*, samples: int = 20_000, seed: int = 0) -> UnitBlocks:
     exact = np.asarray((rows * probability[:, None]).T @ rows)
     units = block_numbers(machine.generative)
     same = units[:, None] == units[None, :]
-    drawn = scores(machine, dreamt(machine, jax.random.fold_in(key, 1), samples), "generative")
-    products = np.asarray(drawn)[:, :, None] * np.asarray(drawn)[:, None, :]
-    sampled, errors = products.mean(axis=0), products.std(axis=0) / np.sqrt(samples)
+    drawn = np.asarray(scores(machine, dreamt(machine, jax.random.fold_in(key, 1), samples), "generative"))
+    sampled, squares = drawn.T @ drawn / samples, (drawn**2).T @ drawn**2 / samples
+    errors = np.sqrt(np.maximum(squares - sampled**2, 0.0) / samples)
     known = np.where(errors > 0, errors, np.inf)
     blocks = _from_formula(machine.generative, generative_parents(layers), probability)
     largest = max(weights.shape[0] for weights in (*machine.generative, *machine.recognition))
