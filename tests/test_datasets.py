@@ -205,4 +205,4 @@ def test_nothing_downloads():
     for path in (ROOT / "repro" / "datasets").glob("*.py"):
         for word in ("urllib", "requests", "http", "socket", "fetch_openml"):
             assert word not in path.read_text(), path
-    assert NAMES == ("digits", "mnist-5k", "mnist", "fashion-mnist", "curves")
+    assert NAMES == ("digits", "mnist-5k", "mnist", "fashion-mnist", "curves", "fashion-14", "fashion-14-full")

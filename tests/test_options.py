@@ -43,7 +43,7 @@ def test_what_the_study_compares_stays():
     assert ALL_OPTIMIZERS == OPTIMIZERS + BEYOND
     assert set(KNOWN_OPTIMIZERS) - set(ALL_OPTIMIZERS) == {
         *("sgd", "gauss-newton", "hessian-free"),
-        *("proximal", "levenberg-marquardt", "natural-momentum", "lbfgs", "muon"),
+        *("proximal", "levenberg-marquardt", "natural-momentum", "lbfgs", "muon", "unit-fisher"),
     }
     assert PARTS_OF["dgd"] == ("minres", "start")
 
@@ -118,7 +118,7 @@ def test_help_has_headings_in_a_readable_order():
     assert [heading.split(" (")[0] for heading in headings] == [
         *("Run", "Sizes", "Model and data of a problem", "Learning rate", "Protocol", "Damping lambda"),
         *("Kronecker factors", "MINRES", "Start of MINRES", "Ablation", "Walkers' space", "Conjugate gradients"),
-        *("Least squares", "Machine and files"),
+        *("Least squares", "Helmholtz machines", "Machine and files"),
     ]
     assert "Walkers' space (minsr, spring)" in headings
     assert told.count("--damping ") == 1
