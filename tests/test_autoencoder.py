@@ -171,9 +171,7 @@ def trained(name: str, epochs: int = 8) -> np.ndarray:
 
 IN_ROWS = ("proximal", "levenberg-marquardt", "natural-momentum")
 """Optimisers that write down the rows of all outputs, too many for images."""
-SUPPORTED = [
-    name for name in KNOWN_OPTIMIZERS if not name.startswith("qn-") and name not in (*IN_ROWS, "unit-fisher")
-]
+SUPPORTED = [name for name in KNOWN_OPTIMIZERS if not name.startswith("qn-") and name not in (*IN_ROWS, "unit-fisher")]
 
 
 @pytest.mark.parametrize("name", SUPPORTED)

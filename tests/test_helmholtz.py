@@ -21,7 +21,7 @@ from repro.demonstrations.geometry.tiny_machines import all_states, log_likeliho
 from repro.demonstrations.geometry.unit_blocks import unit_blocks
 from repro.errors import InputError
 from repro.optimizers import build_optimizer
-from repro.optimizers.unit_fisher import (
+from repro.optimizers.fisher_by_unit import (
     fisher_blocks,
     inverse_by_cholesky,
     inverse_by_updates,

@@ -31,7 +31,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from repro.config import PARTS_OF, RunConfig
 from repro.errors import InputError
 from repro.numerics.sharding import WALKERS, all_gather, mean_from_sums, pmean, psum, sharing_devices
-from repro.optimizers import proximal
+from repro.optimizers import proximal_step as proximal
 from repro.study.runs.profiles import configure
 from repro.training.epoch import chunk_of_epochs
 from repro.training.evaluation import EVALUATION_CAPACITY, evaluation_epoch, held

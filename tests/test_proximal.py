@@ -17,8 +17,8 @@ from jax.flatten_util import ravel_pytree
 from repro.config import PROXIMAL_PARTS, ProximalConfig, RunConfig, optimizer_config
 from repro.errors import InputError
 from repro.optimizers import build_optimizer, proximal_dgd
-from repro.optimizers import proximal as module
-from repro.optimizers.proximal import ATTEMPTS, CHANGE, FLOOR, MOMENTUM, REACH, Attempt, acceptable, first_accepted
+from repro.optimizers import proximal_step as module
+from repro.optimizers.proximal_step import ATTEMPTS, CHANGE, FLOOR, MOMENTUM, REACH, Attempt, acceptable, first_accepted
 from repro.problems.base import MeasuredChange
 from repro.study.runs.profiles import configure
 from repro.training.curve import CURVE_COLUMNS

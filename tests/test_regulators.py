@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from repro.config import DampingConfig, FactorsConfig
-from repro.optimizers.levenberg_marquardt import (
+from repro.optimizers.regulators import (
     adapted_damping,
     adapted_damping_released,
     gamma_candidates,

@@ -36,15 +36,15 @@ from repro.config.optimizers import (
 from repro.config.options import parameter, takes
 from repro.errors import InputError
 from repro.optimizers.base import Optimizer, from_optax
+from repro.optimizers.fisher_by_unit import unit_fisher as by_units
 from repro.optimizers.gauss_newton import dense_gauss_newton
 from repro.optimizers.hessian_free import free_of_matrices
 from repro.optimizers.limited_memory import limited_memory
 from repro.optimizers.momentum import momentum_descent
-from repro.optimizers.proximal import proximal as proximal_step
 from repro.optimizers.proximal_least_squares import proximal_least_squares
+from repro.optimizers.proximal_step import proximal as proximal_step
 from repro.optimizers.sample_space import stochastic_reconfiguration
 from repro.optimizers.second_order import Composition, second_order
-from repro.optimizers.unit_fisher import unit_fisher as by_units
 from repro.problems.base import Problem
 from repro.vmc.ansatz.trial import TrialState, trial_state
 from repro.vmc.problem import MonteCarlo

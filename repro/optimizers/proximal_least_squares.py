@@ -10,7 +10,7 @@ which is d = x0 - (G + lambda)^-1 O^T (e + O x0): G. Goldshlager, N. Abrahamsen,
 loss rises, nothing is left of x0 and lambda is multiplied by 4, until it falls. Lambda then follows the ratio of actual
 to predicted change. With zeta = 0 this is the method of K. Levenberg (1944) and D. Marquardt (1963).
 
-Differs from :mod:`repro.optimizers.proximal` in that the damping weighs parameters and not states, and in that the
+Differs from :mod:`repro.optimizers.proximal_step` in that the damping weighs parameters and not states, and in that the
 system is solved exactly, by the singular values of O: for few parameters, and where MINRES would need many iterations.
 """
 

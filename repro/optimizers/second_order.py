@@ -31,7 +31,7 @@ from repro.numerics.loops import traced_once
 from repro.numerics.sharding import pmean
 from repro.optimizers.base import Optimizer, StepJudge, checked_grads, checked_params, distinct_zeros
 from repro.optimizers.factor_inverses import FactorInverses, compares_gammas, initial_inverses
-from repro.optimizers.levenberg_marquardt import (
+from repro.optimizers.regulators import (
     adapted_damping,
     adapted_damping_released,
     gamma_candidates,

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from repro.demonstrations.base import Values, in_double_precision
-from repro.optimizers.unit_fisher import (
+from repro.optimizers.fisher_by_unit import (
     fisher_blocks,
     inverse_by_cholesky,
     inverse_by_updates,

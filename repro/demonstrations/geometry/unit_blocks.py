@@ -13,7 +13,7 @@ import numpy as np
 
 from repro.demonstrations.base import Values, in_double_precision
 from repro.demonstrations.geometry.tiny_machines import all_states, block_numbers, scores, split_layers
-from repro.optimizers.unit_fisher import fisher_blocks
+from repro.optimizers.fisher_by_unit import fisher_blocks
 from repro.problems.helmholtz import (
     UnitLayer,
     dreamt,

@@ -30,7 +30,10 @@ def _code_of(optimizer: str) -> list[str]:
     if optimizer == "adam":
         return ["repro/optimizers/base.py (from_optax), optax.adam"]
     if optimizer == "proximal-dgd":
-        return ["repro/optimizers/proximal.py, derived in docs/proximal.md", "judgement: repro/vmc/energy_change.py"]
+        return [
+            "repro/optimizers/proximal_step.py, derived in docs/proximal.md",
+            "judgement: repro/vmc/energy_change.py",
+        ]
     if optimizer in BEYOND:
         return ["repro/optimizers/sample_space.py"]
     metric, model = CURVATURES_OF[optimizer]
@@ -39,7 +42,7 @@ def _code_of(optimizer: str) -> list[str]:
         lines.append(f"direction: {MODULES[metric]}, repro/solvers/minres.py")
     if optimizer.endswith("kfac"):
         lines.append("direction: repro/curvature/kronecker.py")
-    return [*lines, "regulators: repro/optimizers/levenberg_marquardt.py"]
+    return [*lines, "regulators: repro/optimizers/regulators.py"]
 
 
 def _described(run: Run) -> str:
