@@ -27,6 +27,7 @@ from repro.config import OPTIONS, PROBLEM_OPTIONS, PROBLEMS, ProblemRunConfig, R
 from repro.errors import DivergedError, InputError
 from repro.problems.digits import digits_data
 from repro.problems.registry import BUILDERS
+from repro.study.runs import store
 from repro.study.runs.configurations import ENERGY_KEYS, configure_problem
 from repro.study.runs.grid import read_grid
 from repro.study.runs.manifest import check_manifest, store_runs, write_manifest
@@ -459,3 +460,12 @@ def test_a_builder_gives_what_it_promises(name):
     assert set(found) == set(built.evaluated)
     assert len(set(phase.columns)) == len(phase.columns)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", ["mackey-glass", "pinn"])
+def test_stored_runs_of_small_problems_fit_their_configurations(name):
+    """Their damping may be in units of the largest eigenvalue, or there may be none."""
+    paths = sorted((ROOT / "paper_runs" / name).iterdir())
+    assert paths
+    for path in paths:
+        assert problem_runs.problem_run_problems(store.load_any_run(path)) == [], path.name

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from repro.config import RunConfig, differences
+from repro.config.optimizers import ProximalLeastSquaresConfig
 from repro.study.runs.convergence import TAIL
 from repro.study.runs.damage import noting
 from repro.study.runs.observables import observables_of
@@ -109,7 +110,12 @@ def _curve(run: Run) -> Iterator[str]:
 
 
 def damping_apart(run: Run | ProblemRun) -> Iterator[str]:
-    """A line if a curve does not begin with the damping of its configuration."""
+    """A line if a curve does not begin with the damping of its configuration.
+
+    Some curves have no damping; and where it is given in units of the largest eigenvalue, the curve has another number.
+    """
+    if isinstance(run.config.optimizer, ProximalLeastSquaresConfig) or "lambda" not in run.curve:
+        return
     damping, curve = run.config.to_dict()["optimizer"].get("damping"), run.curve
     first = damping["initial"] if isinstance(damping, dict) else damping
     if first is not None and len(curve) and not near(float(curve["lambda"].iloc[0]), float(first)):
